@@ -1,0 +1,324 @@
+//! The computation graph: nodes with shapes, in the order they were built.
+//! Nothing is computed here; a graph is what autodiff extends, the planner
+//! lowers, and both engines evaluate.
+//!
+//! A graph only grows, and every node's inputs come before it, so the order of
+//! building is a topological order and walking it backwards is a reverse one.
+
+mod op;
+mod text;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+pub use op::{
+    Bounded, Call, Cotangent, Kernel, Lowering, MapCall, Op, Operand, Rule, Sample, Values,
+};
+
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// A node of one graph. An id knows its graph, so that one used with another
+/// graph is an error and never a silently wrong node.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId {
+    graph: u32,
+    index: u32,
+}
+
+impl NodeId {
+    /// The node's place in the order of building.
+    pub fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "%{}", self.index)
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "%{}", self.index)
+    }
+}
+
+/// What a node is: one of the three kinds of leaf, or an operation.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// A value given anew at each run (a batch, a target).
+    Input,
+    /// A value that training changes (a weight, a bias).
+    Parameter,
+    /// A value fixed when the graph is built.
+    Constant(Tensor),
+    /// A value computed from other nodes.
+    Op(Arc<dyn Op>),
+}
+
+/// Which of the two walks a node belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Built by the user: part of the forward computation.
+    Forward,
+    /// Built by [`gradient`](crate::autodiff::gradient).
+    Backward,
+}
+
+/// One node: what it is, what it reads, the shape of its value, its name.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Leaf or operation.
+    pub kind: Kind,
+    /// The nodes it reads, in the operation's order.
+    pub inputs: Vec<NodeId>,
+    /// The shape of its value.
+    pub shape: Shape,
+    /// Its name, unique in the graph: given by the user, or made from the
+    /// operation's name and the node's number.
+    pub label: String,
+    /// Forward or backward.
+    pub role: Role,
+}
+
+impl Node {
+    /// The operation, if the node is no leaf.
+    pub fn op(&self) -> Option<&dyn Op> {
+        match &self.kind {
+            Kind::Op(op) => Some(op.as_ref()),
+            _ => None,
+        }
+    }
+
+    /// Whether a run must be given the node's value.
+    pub fn is_fed(&self) -> bool {
+        matches!(self.kind, Kind::Input | Kind::Parameter)
+    }
+}
+
+/// A directed acyclic graph of tensors and operations.
+///
+/// ```
+/// use wgrad::Graph;
+///
+/// let mut g = Graph::new();
+/// let x = g.input("x", &[3, 2])?;
+/// let w = g.parameter("w", &[2, 1])?;
+/// let z = g.matmul(x, w)?;
+/// let s = g.sigmoid(z)?;
+/// assert_eq!(g.shape(s)?.dims(), &[3, 1]);
+/// assert!(g.matmul(w, x).unwrap_err().to_string().contains("matmul"));
+/// # Ok::<(), wgrad::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Graph {
+    id: u32,
+    nodes: Vec<Node>,
+    labels: HashMap<String, NodeId>,
+    role: Role,
+}
+
+impl Default for Graph {
+    fn default() -> Self {
+        Graph::new()
+    }
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new() -> Graph {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        Graph {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            nodes: Vec::new(),
+            labels: HashMap::new(),
+            role: Role::Forward,
+        }
+    }
+
+    /// A leaf whose value is given at each run.
+    pub fn input(&mut self, label: &str, dims: &[usize]) -> Result<NodeId> {
+        self.leaf(Kind::Input, label, dims)
+    }
+
+    /// A leaf that training changes.
+    pub fn parameter(&mut self, label: &str, dims: &[usize]) -> Result<NodeId> {
+        self.leaf(Kind::Parameter, label, dims)
+    }
+
+    /// A leaf with a fixed value.
+    pub fn constant(&mut self, value: Tensor) -> NodeId {
+        let label = self.free_label("constant");
+        let shape = value.shape().clone();
+        self.push(Kind::Constant(value), Vec::new(), shape, label)
+    }
+
+    fn leaf(&mut self, kind: Kind, label: &str, dims: &[usize]) -> Result<NodeId> {
+        if self.labels.contains_key(label) {
+            return Err(Error::Graph(format!(
+                "there is a node `{label}` already; labels are unique in a graph"
+            )));
+        }
+        let shape = Shape::new(dims)?;
+        Ok(self.push(kind, Vec::new(), shape, label.to_string()))
+    }
+
+    /// A node that applies `op` to `inputs`. The op's own `infer` is the only
+    /// shape check; its error is given the label the node would have had.
+    pub fn apply(&mut self, op: impl Op, inputs: &[NodeId]) -> Result<NodeId> {
+        let label = self.free_label(op.name());
+        let mut shapes = Vec::with_capacity(inputs.len());
+        for &input in inputs {
+            shapes.push(&self.node(input)?.shape);
+        }
+        let shape = op.infer(&shapes).map_err(|mut e| {
+            e.node = Some(label.clone());
+            Error::Shape(e)
+        })?;
+        Ok(self.push(Kind::Op(Arc::new(op)), inputs.to_vec(), shape, label))
+    }
+
+    fn push(&mut self, kind: Kind, inputs: Vec<NodeId>, shape: Shape, label: String) -> NodeId {
+        let id = NodeId {
+            graph: self.id,
+            index: self.nodes.len() as u32,
+        };
+        self.labels.insert(label.clone(), id);
+        self.nodes.push(Node {
+            kind,
+            inputs,
+            shape,
+            label,
+            role: self.role,
+        });
+        id
+    }
+
+    fn free_label(&self, stem: &str) -> String {
+        let mut label = format!("{stem}_{}", self.nodes.len());
+        while self.labels.contains_key(&label) {
+            label.push('_');
+        }
+        label
+    }
+
+    /// Renames a node. The new label must be free.
+    pub fn name(&mut self, id: NodeId, label: &str) -> Result<NodeId> {
+        let old = self.node(id)?.label.clone();
+        if old == label {
+            return Ok(id);
+        }
+        if self.labels.contains_key(label) {
+            return Err(Error::Graph(format!(
+                "cannot name node `{old}` `{label}`: another node has that label"
+            )));
+        }
+        self.labels.remove(&old);
+        self.labels.insert(label.to_string(), id);
+        self.nodes[id.index()].label = label.to_string();
+        Ok(id)
+    }
+
+    /// A node by its id.
+    pub fn node(&self, id: NodeId) -> Result<&Node> {
+        if id.graph != self.id {
+            return Err(Error::Graph(format!(
+                "node {id} belongs to another graph; build and use it with the same `Graph`"
+            )));
+        }
+        self.nodes
+            .get(id.index())
+            .ok_or_else(|| Error::Graph(format!("node {id} is not in this copy of the graph")))
+    }
+
+    /// The shape of a node's value.
+    pub fn shape(&self, id: NodeId) -> Result<&Shape> {
+        Ok(&self.node(id)?.shape)
+    }
+
+    /// The node with this label.
+    pub fn find(&self, label: &str) -> Option<NodeId> {
+        self.labels.get(label).copied()
+    }
+
+    /// All nodes with their ids, in the order of building.
+    pub fn nodes(&self) -> impl DoubleEndedIterator<Item = (NodeId, &Node)> + ExactSizeIterator {
+        self.nodes.iter().enumerate().map(|(i, node)| {
+            let id = NodeId {
+                graph: self.id,
+                index: i as u32,
+            };
+            (id, node)
+        })
+    }
+
+    /// The number of nodes.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether the graph has no node.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// What `roots` need: a flag for each node of the graph.
+    pub fn reachable(&self, roots: &[NodeId]) -> Result<Vec<bool>> {
+        let mut needed = vec![false; self.nodes.len()];
+        for &root in roots {
+            self.node(root)?;
+            needed[root.index()] = true;
+        }
+        for i in (0..self.nodes.len()).rev() {
+            if needed[i] {
+                for input in &self.nodes[i].inputs {
+                    needed[input.index()] = true;
+                }
+            }
+        }
+        Ok(needed)
+    }
+
+    /// Runs `build` with every new node marked as part of the backward walk.
+    pub(crate) fn backward<T>(&mut self, build: impl FnOnce(&mut Graph) -> Result<T>) -> Result<T> {
+        let before = std::mem::replace(&mut self.role, Role::Backward);
+        let result = build(self);
+        self.role = before;
+        result
+    }
+
+    /// Checks what every pass relies on: inputs come first, and each stored
+    /// shape is the one that the op infers.
+    pub fn verify(&self) -> Result<()> {
+        for (id, node) in self.nodes() {
+            for input in &node.inputs {
+                if input.graph != self.id || input.index >= id.index {
+                    return Err(Error::Graph(format!(
+                        "node `{}` reads {input}, which does not come before it",
+                        node.label
+                    )));
+                }
+            }
+            if let Kind::Op(op) = &node.kind {
+                let shapes: Vec<_> = node
+                    .inputs
+                    .iter()
+                    .map(|i| &self.nodes[i.index()].shape)
+                    .collect();
+                let shape = op.infer(&shapes)?;
+                if shape != node.shape {
+                    return Err(Error::Graph(format!(
+                        "node `{}` has shape {}, but {op} gives {shape}",
+                        node.label, node.shape
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+}

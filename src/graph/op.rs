@@ -1,0 +1,163 @@
+//! What an operation is: the trait that every op implements, and the plain
+//! data in which it answers. One op, one file: everything wgrad knows about an
+//! operation is said in its `impl Op`.
+
+use std::any::Any;
+use std::fmt::{Debug, Display};
+
+use ndarray::{ArrayD, ArrayViewD};
+
+use super::{Graph, NodeId};
+use crate::error::{Result, ShapeError};
+use crate::shape::Shape;
+
+/// One differentiable operation.
+///
+/// `Display` (`sum[axes=1]`) is the op's identity: two ops that print the same
+/// compute the same. There are no default bodies: a missing rule is a compile
+/// error and never a surprise at run time.
+pub trait Op: Any + Debug + Display + Send + Sync {
+    /// The op's name without its settings (`sum`), as in
+    /// [`ops::ALL`](crate::ops::ALL).
+    fn name(&self) -> &'static str;
+
+    /// The output's shape, or why these inputs are wrong. The only shape check.
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError>;
+
+    /// The definition, in float64. Every kernel is judged against it.
+    fn eval(&self, inputs: &[ArrayViewD<'_, f64>]) -> ArrayD<f64>;
+
+    /// How far a float32 evaluation may be from [`eval`](Op::eval), element by
+    /// element, when its inputs are off by at most `inputs[i].error`: the error
+    /// carried over from the inputs plus the op's own rounding.
+    fn error(&self, inputs: &[Bounded<'_>], output: &ArrayD<f64>) -> ArrayD<f64>;
+
+    /// The vector-Jacobian product: appends to the graph the cotangent of each
+    /// input, given the cotangent of `node`.
+    fn vjp(&self, g: &mut Graph, node: NodeId, cotangent: NodeId) -> Result<Vec<Cotangent>>;
+
+    /// How a GPU does it, as plain data.
+    fn lower(&self, inputs: &[&Shape], output: &Shape) -> Lowering;
+
+    /// The rule in symbols, for people.
+    fn explain(&self) -> Rule;
+
+    /// The numbers put in: how element `index` of the output follows from
+    /// `inputs`, as text (`-2*0.1433 + 0.3*0.2529`).
+    fn substitute(&self, inputs: &[Values<'_>], index: &[usize]) -> String;
+}
+
+/// A reference value with a bound on the float32 error it has so far.
+pub struct Bounded<'a> {
+    /// The value, in float64.
+    pub value: ArrayViewD<'a, f64>,
+    /// `|float32 value - value|` is at most this.
+    pub error: ArrayViewD<'a, f64>,
+}
+
+/// The values of an operand, for showing.
+pub type Values<'a> = ArrayViewD<'a, f32>;
+
+/// What a vjp says about one input.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Cotangent {
+    /// The cotangent is this node's value; its shape is the input's.
+    Node(NodeId),
+    /// The derivative is zero wherever it exists, for this reason.
+    Zero(&'static str),
+    /// There is a derivative, and no rule for it here; asking for it is an
+    /// error that gives this reason.
+    Missing(&'static str),
+}
+
+/// How a GPU does an op.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Lowering {
+    /// No data moves: the output is input 0 under another shape.
+    View,
+    /// An elementwise WGSL function; the planner writes the kernel around it.
+    Map(MapCall),
+    /// Hand-written kernels, called in this order.
+    Calls {
+        /// Elements of each scratch buffer that the calls pass data through.
+        scratch: Vec<usize>,
+        /// The calls.
+        calls: Vec<Call>,
+    },
+}
+
+/// An elementwise WGSL function: `fn name(x0: f32, x1: f32, ...) -> f32`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct MapCall {
+    /// The function's name in `source`.
+    pub function: &'static str,
+    /// The WGSL file that holds it.
+    pub source: &'static str,
+    /// The files of `shaders/lib/` that it needs, in order.
+    pub libs: &'static [&'static str],
+    /// A setting passed after the operands, if the function takes one.
+    pub constant: Option<f32>,
+}
+
+/// A kernel: shader, entry point and override constants. Shapes are not part
+/// of it; they travel in the parameters, so that one pipeline serves them all.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Kernel {
+    /// The entry point.
+    pub entry: &'static str,
+    /// The WGSL file that holds it.
+    pub source: &'static str,
+    /// The files of `shaders/lib/` that it needs, in order.
+    pub libs: &'static [&'static str],
+}
+
+/// One call of a kernel by an op.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Call {
+    /// What to run.
+    pub kernel: Kernel,
+    /// The kernel's parameters, 32-bit words as its `Params` struct lays them
+    /// out.
+    pub params: Vec<u32>,
+    /// What it reads, binding by binding.
+    pub inputs: Vec<Operand>,
+    /// What it writes.
+    pub output: Operand,
+    /// Workgroups, counted along one line; a kernel finds its place with
+    /// `workgroup_index` of `shaders/lib/grid.wgsl`.
+    pub workgroups: u64,
+}
+
+/// A buffer, as an op's calls see it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Operand {
+    /// The op's input number i.
+    Input(usize),
+    /// The op's output.
+    Output,
+    /// Scratch buffer number i.
+    Scratch(usize),
+}
+
+/// An op's rule, for people. `{0}`, `{1}` stand for the operands' names.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Rule {
+    /// The formula (`1 / (1 + exp(-{0}))`).
+    pub formula: String,
+    /// The local derivative by each input (`s * (1 - s)`), in words where no
+    /// formula is short enough.
+    pub derivatives: Vec<String>,
+}
+
+/// An op with input shapes and value ranges that are worth testing.
+pub struct Sample {
+    /// Applies the op to its inputs in a graph.
+    pub build: Box<dyn Fn(&mut Graph, &[NodeId]) -> Result<NodeId> + Send + Sync>,
+    /// The inputs' shapes.
+    pub shapes: Vec<Vec<usize>>,
+    /// The range that each input's random values are drawn from.
+    pub ranges: Vec<(f32, f32)>,
+    /// Values that each input must also be tested with, at the edges of its
+    /// domain; not used for central differences, which need a neighbourhood.
+    pub edges: Vec<Vec<f32>>,
+}

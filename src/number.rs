@@ -1,0 +1,99 @@
+//! How numbers are written for people: float32 values in the fewest digits
+//! that read back as the same float32.
+
+/// A float32 in the fewest digits that give it back; powers of ten where the
+/// plain form would be long.
+pub fn show(value: f32) -> String {
+    let size = value.abs();
+    if value == 0.0 || (1e-4..1e9).contains(&size) || !value.is_finite() {
+        format!("{value}")
+    } else {
+        format!("{value:e}")
+    }
+}
+
+/// A factor inside a product: as [`show`], negative values in parentheses.
+pub fn show_factor(value: f32) -> String {
+    if value.is_sign_negative() {
+        format!("({})", show(value))
+    } else {
+        show(value)
+    }
+}
+
+/// A sum of terms in one line, the middle left out when there are many.
+pub fn show_sum(mut terms: impl ExactSizeIterator<Item = String>) -> String {
+    const MOST: usize = 8;
+    let count = terms.len();
+    if count == 0 {
+        return "0 (nothing to add)".to_string();
+    }
+    if count <= MOST {
+        return terms.collect::<Vec<_>>().join(" + ");
+    }
+    let first: Vec<_> = terms.by_ref().take(MOST / 2).collect();
+    // `count > MOST` terms, so there is a last one.
+    let last = terms.last().unwrap_or_default();
+    format!("{} + ... + {last} ({count} terms)", first.join(" + "))
+}
+
+/// `formula` with `{0}`, `{1}`, ... replaced by `operands`.
+pub fn fill(formula: &str, operands: &[String]) -> String {
+    let mut text = formula.to_string();
+    for (i, operand) in operands.iter().enumerate() {
+        text = text.replace(&format!("{{{i}}}"), operand);
+    }
+    text
+}
+
+/// The distance between two float32 values in units in the last place: how
+/// many float32 values one must step over to come from one to the other. NaN
+/// is at distance 0 from NaN and infinitely far from all else.
+pub fn ulps_between(a: f32, b: f32) -> u64 {
+    if a.is_nan() || b.is_nan() {
+        return if a.is_nan() && b.is_nan() {
+            0
+        } else {
+            u64::MAX
+        };
+    }
+    // Maps the bits so that the integers are ordered as the floats are.
+    let place = |v: f32| {
+        let bits = v.to_bits();
+        if bits >> 31 == 0 {
+            i64::from(bits)
+        } else {
+            -i64::from(bits & 0x7fff_ffff)
+        }
+    };
+    place(a).abs_diff(place(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_back() {
+        for v in [0.1, -1.756_890_8, 1e-30, 3.0e20, 123_456.0, 0.0] {
+            assert_eq!(show(v).parse::<f32>().unwrap(), v);
+        }
+        assert_eq!(show(1e-30), "1e-30");
+        assert_eq!(show_factor(-2.0), "(-2)");
+    }
+
+    #[test]
+    fn ulps_count_steps() {
+        assert_eq!(ulps_between(1.0, 1.0 + f32::EPSILON), 1);
+        assert_eq!(ulps_between(0.0, -0.0), 0);
+        assert_eq!(ulps_between(f32::from_bits(1), -f32::from_bits(1)), 2);
+        assert_eq!(ulps_between(f32::NAN, 1.0), u64::MAX);
+        assert_eq!(ulps_between(f32::MAX, f32::INFINITY), 1);
+    }
+
+    #[test]
+    fn long_sums_are_shortened() {
+        let text = show_sum((0..100).map(|i| i.to_string()));
+        assert_eq!(text, "0 + 1 + 2 + 3 + ... + 99 (100 terms)");
+    }
+}

@@ -1,0 +1,483 @@
+//! `matmul` with both transposes as settings and broadcast batch axes: closed
+//! under its own vjp, so it needs no backward kernel.
+//!
+//! A long inner axis is cut into parts which are multiplied separately and
+//! then summed by the reduction of `sum`: the error stays small, no invocation
+//! loops for long, and a tall product (a weight gradient over a large batch)
+//! has work for every core.
+
+use std::fmt;
+
+use ndarray::{ArrayD, ArrayView2, ArrayViewD, Axis, IxDyn, Zip};
+
+use super::Family;
+use super::map::{FLUSH, ULP, expect_inputs};
+use super::reduce;
+use super::shader_lib::GRID;
+use crate::error::{Result, ShapeError};
+use crate::graph::{
+    Bounded, Call, Cotangent, Graph, Kernel, Lowering, NodeId, Op, Operand, Rule, Sample, Values,
+};
+use crate::number;
+use crate::shape::{MAX_RANK, Shape};
+
+const SOURCE: &str = include_str!("../../shaders/matmul.wgsl");
+
+/// This file's ops.
+pub static FAMILY: Family = Family {
+    name: "matmul",
+    ops: &["matmul"],
+    source: SOURCE,
+    samples,
+};
+
+/// `matmul[transpose_a,transpose_b]` of the last two axes.
+#[derive(Clone, Copy, Debug)]
+struct Matmul {
+    transpose_a: bool,
+    transpose_b: bool,
+}
+
+impl fmt::Display for Matmul {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.transpose_a, self.transpose_b) {
+            (false, false) => write!(f, "matmul"),
+            (true, false) => write!(f, "matmul[transpose_a]"),
+            (false, true) => write!(f, "matmul[transpose_b]"),
+            (true, true) => write!(f, "matmul[transpose_a,transpose_b]"),
+        }
+    }
+}
+
+/// Part of the inner axis that one workgroup handles: short parts where there
+/// are few outputs, long ones where partial products would fill the memory.
+const SHORT_PART: usize = 4096;
+const LONG_PART: usize = 32_768;
+const MANY_OUTPUTS: usize = 1 << 20;
+
+/// The shader adds 64 products in a row, then those sums.
+const BLOCK: usize = 64;
+
+fn part_length(outputs: usize) -> usize {
+    if outputs < MANY_OUTPUTS {
+        SHORT_PART
+    } else {
+        LONG_PART
+    }
+}
+
+/// The longest path from a product to the result, in additions.
+fn depth(k: usize, outputs: usize) -> usize {
+    let part = part_length(outputs).min(k);
+    let within = BLOCK.min(part) + part.div_ceil(BLOCK);
+    let parts = k.div_ceil(part.max(1));
+    (within + reduce::depth(parts)).min(k)
+}
+
+/// Sizes of one product, once transposes are applied.
+struct Sizes {
+    batch: Shape,
+    m: usize,
+    n: usize,
+    k: usize,
+}
+
+impl Matmul {
+    fn sizes(&self, a: &[usize], b: &[usize]) -> Result<Sizes, ShapeError> {
+        let wrong = |reason: String| {
+            let reason = format!("{reason}, lhs: {a:?}, rhs: {b:?}");
+            ShapeError::new(self.to_string(), reason)
+        };
+        let ([batch_a @ .., a0, a1], [batch_b @ .., b0, b1]) = (a, b) else {
+            return Err(wrong("both operands need two axes or more".to_string()));
+        };
+        let (m, ka) = if self.transpose_a {
+            (*a1, *a0)
+        } else {
+            (*a0, *a1)
+        };
+        let (kb, n) = if self.transpose_b {
+            (*b1, *b0)
+        } else {
+            (*b0, *b1)
+        };
+        if ka != kb {
+            return Err(wrong(format!("inner sizes {ka} and {kb} differ")));
+        }
+        let batch = Shape::new(batch_a)?
+            .broadcast(&Shape::new(batch_b)?)
+            .ok_or_else(|| wrong("batch axes do not broadcast".to_string()))?;
+        Ok(Sizes { batch, m, n, k: ka })
+    }
+
+    /// The product over broadcast batches, given that of two matrices.
+    fn batched(&self, a: &ArrayViewD<'_, f64>, b: &ArrayViewD<'_, f64>) -> ArrayD<f64> {
+        // `infer` has made sure that the shapes fit.
+        let sizes = self
+            .sizes(a.shape(), b.shape())
+            .expect("shapes fit, as inferred");
+        let batch = sizes.batch.dims();
+        let full = |x: &ArrayViewD<'_, f64>| -> Vec<usize> {
+            [batch, &x.shape()[x.ndim() - 2..]].concat()
+        };
+        let a = a
+            .broadcast(IxDyn(&full(a)))
+            .expect("batch broadcasts, as inferred");
+        let b = b
+            .broadcast(IxDyn(&full(b)))
+            .expect("batch broadcasts, as inferred");
+        let mut out = ArrayD::zeros(IxDyn(&[batch, &[sizes.m, sizes.n]].concat()));
+        for_each_batch(batch, |at| {
+            let left = turned(matrix(a.view(), at), self.transpose_a);
+            let right = turned(matrix(b.view(), at), self.transpose_b);
+            let mut slot = out.view_mut();
+            for &i in at {
+                slot = slot.index_axis_move(Axis(0), i);
+            }
+            slot.assign(&left.dot(&right).into_dyn());
+        });
+        out
+    }
+}
+
+fn matrix<'a>(mut array: ArrayViewD<'a, f64>, at: &[usize]) -> ArrayView2<'a, f64> {
+    for &i in at {
+        array = array.index_axis_move(Axis(0), i);
+    }
+    // Two axes are left once the batch axes are fixed.
+    array.into_dimensionality().expect("two axes are left")
+}
+
+fn turned(matrix: ArrayView2<'_, f64>, transpose: bool) -> ArrayView2<'_, f64> {
+    if transpose {
+        matrix.reversed_axes()
+    } else {
+        matrix
+    }
+}
+
+fn for_each_batch(batch: &[usize], mut each: impl FnMut(&[usize])) {
+    for index in ndarray::indices(IxDyn(batch)) {
+        each(ndarray::Dimension::slice(&index));
+    }
+}
+
+impl Op for Matmul {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError> {
+        expect_inputs("matmul", inputs, 2)?;
+        let sizes = self.sizes(inputs[0].dims(), inputs[1].dims())?;
+        Shape::new(&[sizes.batch.dims(), &[sizes.m, sizes.n]].concat())
+    }
+
+    fn eval(&self, inputs: &[ArrayViewD<'_, f64>]) -> ArrayD<f64> {
+        self.batched(&inputs[0], &inputs[1])
+    }
+
+    fn error(&self, inputs: &[Bounded<'_>], output: &ArrayD<f64>) -> ArrayD<f64> {
+        let [a, b] = inputs else {
+            return ArrayD::from_elem(output.raw_dim(), f64::INFINITY);
+        };
+        // Sizes as `infer` found them.
+        let k = self
+            .sizes(a.value.shape(), b.value.shape())
+            .map_or(0, |sizes| sizes.k);
+        let size_a = a.value.mapv(f64::abs);
+        let size_b = b.value.mapv(f64::abs);
+        let exact = self.batched(&size_a.view(), &size_b.view());
+        let is_exact = |x: &Bounded<'_>| x.error.iter().all(|&e| e == 0.0);
+        let largest = if is_exact(a) && is_exact(b) {
+            exact.clone()
+        } else {
+            let most_a = &size_a + &a.error;
+            let most_b = &size_b + &b.error;
+            self.batched(&most_a.view(), &most_b.view())
+        };
+        // One rounding for the product, one for each addition on the path.
+        let rounding = (depth(k, output.len()) + 1) as f64 * ULP / 2.0;
+        let mut error = exact;
+        Zip::from(&mut error).and(&largest).for_each(|e, &most| {
+            *e = (most - *e).max(0.0) + most * rounding + k as f64 * FLUSH;
+        });
+        error
+    }
+
+    fn vjp(&self, g: &mut Graph, node: NodeId, cotangent: NodeId) -> Result<Vec<Cotangent>> {
+        let inputs = g.node(node)?.inputs.clone();
+        let (a, b) = (inputs[0], inputs[1]);
+        let (ta, tb) = (self.transpose_a, self.transpose_b);
+        // C = op(A) op(B): dop(A) = dC op(B)^T, dop(B) = op(A)^T dC.
+        let da = if ta {
+            g.matmul_with(b, cotangent, tb, true)?
+        } else {
+            g.matmul_with(cotangent, b, false, !tb)?
+        };
+        let db = if tb {
+            g.matmul_with(cotangent, a, true, ta)?
+        } else {
+            g.matmul_with(a, cotangent, !ta, false)?
+        };
+        let shape_a = g.shape(a)?.clone();
+        let shape_b = g.shape(b)?.clone();
+        Ok(vec![
+            Cotangent::Node(g.sum_to(da, &shape_a)?),
+            Cotangent::Node(g.sum_to(db, &shape_b)?),
+        ])
+    }
+
+    fn lower(&self, inputs: &[&Shape], output: &Shape) -> Lowering {
+        let (a, b) = (inputs[0], inputs[1]);
+        // The node exists, so `infer` has accepted these shapes.
+        let sizes = self
+            .sizes(a.dims(), b.dims())
+            .expect("shapes fit, as inferred");
+        let Sizes { batch, m, n, k } = sizes;
+        let outputs = output.numel();
+        let part = part_length(outputs);
+        let parts = k.div_ceil(part).max(1);
+        // Small products waste most of a large tile.
+        let (entry, tile) = if m.min(n) <= 16 {
+            ("matmul_16", 16)
+        } else {
+            ("matmul_64", 64)
+        };
+        let (tiles_m, tiles_n) = (m.div_ceil(tile), n.div_ceil(tile));
+
+        let last_two = |shape: &Shape, transpose: bool| -> [u32; 2] {
+            let columns = shape.dims()[shape.rank() - 1].max(1) as u32;
+            if transpose {
+                [1, columns]
+            } else {
+                [columns, 1]
+            }
+        };
+        let batch_strides = |shape: &Shape| -> Vec<u32> {
+            let lead = Shape::new(&shape.dims()[..shape.rank() - 2]);
+            let step = shape.dims()[shape.rank() - 2..].iter().product::<usize>();
+            let strides = lead.ok().and_then(|lead| lead.strides_as(&batch));
+            let mut words: Vec<u32> = strides
+                .unwrap_or_default()
+                .iter()
+                .map(|&s| (s * step) as u32)
+                .collect();
+            words.resize(MAX_RANK, 0);
+            words
+        };
+        let mut sizes_of_batch: Vec<u32> = batch.dims().iter().map(|&d| d as u32).collect();
+        sizes_of_batch.resize(MAX_RANK, 1);
+        let [a_m, a_k] = last_two(a, self.transpose_a);
+        let [b_k, b_n] = last_two(b, self.transpose_b);
+        let mut params = vec![m as u32, n as u32, k as u32, part as u32];
+        params.extend([a_m, a_k, b_k, b_n]);
+        params.extend([
+            tiles_m as u32,
+            tiles_n as u32,
+            batch.rank() as u32,
+            batch.numel() as u32,
+        ]);
+        params.extend([parts as u32, 0, 0, 0]);
+        params.extend(sizes_of_batch);
+        params.extend(batch_strides(a));
+        params.extend(batch_strides(b));
+
+        let whole = parts == 1;
+        let mut scratch = if whole { vec![] } else { vec![parts * outputs] };
+        let product = if whole {
+            Operand::Output
+        } else {
+            Operand::Scratch(0)
+        };
+        let mut calls = vec![Call {
+            kernel: Kernel {
+                entry,
+                source: SOURCE,
+                libs: &[GRID],
+            },
+            params,
+            inputs: vec![Operand::Input(0), Operand::Input(1)],
+            output: product,
+            workgroups: (tiles_m * tiles_n) as u64 * batch.numel() as u64 * parts as u64,
+        }];
+        if !whole {
+            let (more, sums) =
+                reduce::sum_calls(&[parts, outputs], &[0], 1, product, Operand::Output, 1);
+            scratch.extend(more);
+            calls.extend(sums);
+        }
+        Lowering::Calls { scratch, calls }
+    }
+
+    fn explain(&self) -> Rule {
+        let side = |slot: &str, transpose: bool| {
+            let mark = if transpose { "ᵀ" } else { "" };
+            format!("{{{slot}}}{mark}")
+        };
+        let (a, b) = (side("0", self.transpose_a), side("1", self.transpose_b));
+        Rule {
+            formula: format!("{a} @ {b}"),
+            derivatives: vec![format!("g @ ({b})ᵀ"), format!("({a})ᵀ @ g")],
+        }
+    }
+
+    fn substitute(&self, inputs: &[Values<'_>], index: &[usize]) -> String {
+        let [a, b] = inputs else {
+            return String::new();
+        };
+        let [batch @ .., row, column] = index else {
+            return String::new();
+        };
+        let element = |x: &Values<'_>, transpose: bool, i: usize, j: usize| {
+            let (i, j) = if transpose { (j, i) } else { (i, j) };
+            let lead = batch.len().saturating_sub(x.ndim() - 2);
+            let mut at: Vec<_> = batch[lead..]
+                .iter()
+                .zip(x.shape())
+                .map(|(&i, &size)| if size == 1 { 0 } else { i })
+                .collect();
+            at.extend([i, j]);
+            x.get(IxDyn(&at)).copied().unwrap_or(f32::NAN)
+        };
+        let k = a.shape()[a.ndim() - if self.transpose_a { 2 } else { 1 }];
+        number::show_sum((0..k).map(|i| {
+            let left = element(a, self.transpose_a, *row, i);
+            let right = element(b, self.transpose_b, i, *column);
+            format!(
+                "{}*{}",
+                number::show_factor(left),
+                number::show_factor(right)
+            )
+        }))
+    }
+}
+
+impl Graph {
+    /// The matrix product, as `torch.matmul` defines it: the last two axes are
+    /// matrices, those before broadcast, and an operand of rank 1 is a vector.
+    pub fn matmul(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
+        let (dims_a, dims_b) = (
+            self.shape(a)?.dims().to_vec(),
+            self.shape(b)?.dims().to_vec(),
+        );
+        if dims_a.is_empty() || dims_b.is_empty() {
+            let reason = format!(
+                "scalars have no matrix product, lhs: {dims_a:?}, rhs: {dims_b:?}; use mul"
+            );
+            return Err(ShapeError::new("matmul", reason).into());
+        }
+        if dims_a.len() > 1 && dims_b.len() > 1 {
+            return self.matmul_with(a, b, false, false);
+        }
+        if *dims_a.last().unwrap_or(&0) != dims_b[dims_b.len().saturating_sub(2)] {
+            let reason = format!("inner sizes differ, lhs: {dims_a:?}, rhs: {dims_b:?}");
+            return Err(ShapeError::new("matmul", reason).into());
+        }
+        let left = if dims_a.len() == 1 {
+            self.reshape(a, &[1, dims_a[0]])?
+        } else {
+            a
+        };
+        let right = if dims_b.len() == 1 {
+            self.reshape(b, &[dims_b[0], 1])?
+        } else {
+            b
+        };
+        let product = self.matmul_with(left, right, false, false)?;
+        let mut dims = self.shape(product)?.dims().to_vec();
+        if dims_b.len() == 1 {
+            dims.pop();
+        }
+        if dims_a.len() == 1 {
+            dims.remove(dims.len() - if dims_b.len() == 1 { 1 } else { 2 });
+        }
+        self.reshape(product, &dims)
+    }
+
+    /// The matrix product with the last two axes of either operand swapped
+    /// first. Both need two axes or more.
+    pub fn matmul_with(
+        &mut self,
+        a: NodeId,
+        b: NodeId,
+        transpose_a: bool,
+        transpose_b: bool,
+    ) -> Result<NodeId> {
+        let op = Matmul {
+            transpose_a,
+            transpose_b,
+        };
+        self.apply(op, &[a, b])
+    }
+
+    /// `x @ weightᵀ + bias`, PyTorch's `Linear`: weight `[out, in]`, bias
+    /// `[out]`, `x` of shape `[..., in]`.
+    pub fn linear(&mut self, x: NodeId, weight: NodeId, bias: Option<NodeId>) -> Result<NodeId> {
+        let dims = self.shape(x)?.dims().to_vec();
+        let of_weight = self.shape(weight)?.dims().to_vec();
+        let [.., size] = dims[..] else {
+            let reason = "needs an input of shape [..., in], got a scalar".to_string();
+            return Err(ShapeError::new("linear", reason).into());
+        };
+        let [out, fan_in] = of_weight[..] else {
+            let reason = format!("the weight must be [out, in], got {of_weight:?}");
+            return Err(ShapeError::new("linear", reason).into());
+        };
+        if size != fan_in {
+            let reason = format!(
+                "input {dims:?} has {size} features in its last axis, weight {of_weight:?} takes {fan_in}"
+            );
+            return Err(ShapeError::new("linear", reason).into());
+        }
+        // One product of two matrices, whatever the batch axes are.
+        let rows = dims[..dims.len() - 1].iter().product();
+        let flat = self.reshape(x, &[rows, size])?;
+        let mut z = self.matmul_with(flat, weight, false, true)?;
+        if let Some(bias) = bias {
+            z = self.add(z, bias)?;
+        }
+        let mut to = dims;
+        if let Some(last) = to.last_mut() {
+            *last = out;
+        }
+        self.reshape(z, &to)
+    }
+}
+
+fn samples() -> Vec<Sample> {
+    let cases: [(&[usize], &[usize]); 12] = [
+        (&[1, 1], &[1, 1]),
+        (&[3, 4], &[4, 2]),
+        (&[5, 0], &[0, 3]),
+        (&[0, 5], &[5, 3]),
+        (&[16, 16], &[16, 17]),
+        (&[65, 63], &[63, 33]),
+        (&[17, 129], &[129, 66]),
+        (&[2, 3, 4], &[4, 5]),
+        (&[3, 4], &[5, 4, 2]),
+        (&[2, 1, 3, 4], &[5, 4, 2]),
+        (&[2, 4097], &[4097, 3]),
+        (&[1, 9000], &[9000, 1]),
+    ];
+    let flip = |dims: &[usize], on: bool| {
+        let mut dims = dims.to_vec();
+        if on {
+            let n = dims.len();
+            dims.swap(n - 1, n - 2);
+        }
+        dims
+    };
+    let mut all = Vec::new();
+    for (a, b) in cases {
+        for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
+            all.push(Sample {
+                build: Box::new(move |g, x| g.matmul_with(x[0], x[1], ta, tb)),
+                shapes: vec![flip(a, ta), flip(b, tb)],
+                ranges: vec![(-1.0, 1.0); 2],
+                edges: vec![vec![0.0, 1e18, -1e18, 1.0], vec![1.0, -1.0, 1e18, 1e-20]],
+            });
+        }
+    }
+    all
+}

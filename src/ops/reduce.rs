@@ -1,0 +1,385 @@
+//! `sum` and `mean` over axes, in a fixed order: the same bits on every run.
+//!
+//! A long sum is taken in passes. Each pass cuts it into chunks and adds each
+//! chunk in a fixed tree, until one value is left; so the error grows with the
+//! depth of the tree and not with the number of terms, and no invocation loops
+//! for long (some drivers stop a loop after 65,535 turns without a word).
+
+use std::fmt;
+
+use ndarray::{ArrayD, ArrayViewD, Axis};
+
+use super::Family;
+use super::map::{FLUSH, ULP, expect_inputs};
+use super::shader_lib::GRID;
+use crate::error::{Result, ShapeError};
+use crate::graph::{
+    Bounded, Call, Cotangent, Graph, Kernel, Lowering, NodeId, Op, Operand, Rule, Sample, Values,
+};
+use crate::number;
+use crate::shape::{MAX_RANK, Shape};
+
+const SOURCE: &str = include_str!("../../shaders/reduce.wgsl");
+
+/// This file's ops.
+pub static FAMILY: Family = Family {
+    name: "reduce",
+    ops: &["sum", "mean"],
+    source: SOURCE,
+    samples,
+};
+
+/// `sum[axes=..]` or `mean[axes=..]`; the axes are removed from the shape.
+#[derive(Clone, Debug)]
+struct Reduce {
+    mean: bool,
+    /// Ascending, without repetition.
+    axes: Vec<usize>,
+}
+
+impl fmt::Display for Reduce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[axes={:?}]", self.name(), self.axes)
+    }
+}
+
+/// Terms that one workgroup (`sum_tree`) or one invocation (`sum_serial`) adds
+/// in a pass. The shader has the same numbers.
+const TREE_CHUNK: usize = 2048;
+const SERIAL_CHUNK: usize = 256;
+const WORKGROUP: usize = 64;
+
+/// The longest path from a term to the result, in additions, for any of the
+/// ways in which `n` terms are added: 32 in a row and 6 levels of a tree, or
+/// 16 blocks of 16, in each pass.
+pub(crate) fn depth(n: usize) -> usize {
+    let mut depth = 0;
+    let mut left = n;
+    while left > 1 {
+        depth += 38;
+        left = left.div_ceil(SERIAL_CHUNK);
+    }
+    depth.min(n.saturating_sub(1))
+}
+
+/// The calls that sum a contiguous row-major tensor of shape `dims` over
+/// `axes`, dividing by `divisor`.
+pub(crate) fn sum_calls(
+    dims: &[usize],
+    axes: &[usize],
+    divisor: usize,
+    from: Operand,
+    to: Operand,
+    first_scratch: usize,
+) -> (Vec<usize>, Vec<Call>) {
+    let all = strides(dims);
+    let split = |wanted: bool| -> Vec<(usize, usize)> {
+        let list = (0..dims.len())
+            .filter(|axis| axes.contains(axis) == wanted)
+            .map(|axis| (dims[axis], all[axis]));
+        merge(list.collect())
+    };
+    let mut kept = split(false);
+    let mut reduced = split(true);
+    let outputs: usize = kept.iter().map(|d| d.0).product();
+    let mut terms: usize = reduced.iter().map(|d| d.0).product();
+    let mut scratch = Vec::new();
+    let mut calls = Vec::new();
+    let mut input = from;
+    loop {
+        // Neighbouring invocations should read neighbouring elements: along
+        // the terms if these are contiguous (a tree), else along the outputs.
+        let serial = terms <= 16
+            || kept
+                .last()
+                .is_some_and(|d| d.1 == 1 && outputs >= WORKGROUP);
+        let chunk = if serial { SERIAL_CHUNK } else { TREE_CHUNK };
+        let chunks = terms.div_ceil(chunk).max(1);
+        let last = chunks == 1;
+        let output = if last {
+            to
+        } else {
+            scratch.push(chunks * outputs);
+            Operand::Scratch(first_scratch + scratch.len() - 1)
+        };
+        let jobs = outputs as u64 * chunks as u64;
+        calls.push(Call {
+            kernel: Kernel {
+                entry: if serial { "sum_serial" } else { "sum_tree" },
+                source: SOURCE,
+                libs: &[GRID],
+            },
+            params: params(
+                &kept,
+                &reduced,
+                outputs,
+                terms,
+                chunks,
+                if last { divisor } else { 1 },
+            ),
+            inputs: vec![input],
+            output,
+            workgroups: if serial {
+                jobs.div_ceil(WORKGROUP as u64)
+            } else {
+                jobs
+            },
+        });
+        if last {
+            return (scratch, calls);
+        }
+        // The partial sums lie as [chunks, outputs].
+        input = output;
+        terms = chunks;
+        kept = merge(vec![(outputs, 1)]);
+        reduced = merge(vec![(chunks, outputs)]);
+    }
+}
+
+fn strides(dims: &[usize]) -> Vec<usize> {
+    let mut strides = vec![1; dims.len()];
+    for i in (1..dims.len()).rev() {
+        strides[i - 1] = strides[i] * dims[i].max(1);
+    }
+    strides
+}
+
+/// Axes as (size, stride) with sizes of 1 dropped and neighbours merged that
+/// are contiguous with each other.
+fn merge(axes: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
+    let mut merged: Vec<(usize, usize)> = Vec::new();
+    for (size, stride) in axes.into_iter().filter(|a| a.0 != 1) {
+        match merged.last_mut() {
+            Some(outer) if outer.1 == size * stride => *outer = (outer.0 * size, stride),
+            _ => merged.push((size, stride)),
+        }
+    }
+    merged
+}
+
+/// The words of `Params` in `shaders/reduce.wgsl`.
+fn params(
+    kept: &[(usize, usize)],
+    reduced: &[(usize, usize)],
+    outputs: usize,
+    terms: usize,
+    chunks: usize,
+    divisor: usize,
+) -> Vec<u32> {
+    let mut words = vec![
+        outputs as u32,
+        terms as u32,
+        chunks as u32,
+        divisor as u32,
+        kept.len() as u32,
+        reduced.len() as u32,
+        // A mean of nothing is NaN. The bits travel as data, since a compiler
+        // may assume that its own arithmetic makes no NaN.
+        f32::NAN.to_bits(),
+        0,
+    ];
+    for axes in [kept, reduced] {
+        for part in [|a: &(usize, usize)| a.0, |a: &(usize, usize)| a.1] {
+            let mut list: Vec<u32> = axes.iter().map(|a| part(a) as u32).collect();
+            list.resize(MAX_RANK, 0);
+            words.extend(list);
+        }
+    }
+    words
+}
+
+impl Reduce {
+    fn count(&self, dims: &[usize]) -> usize {
+        self.axes.iter().map(|&a| dims[a]).product()
+    }
+}
+
+fn sum_axes(array: &ArrayViewD<'_, f64>, axes: &[usize]) -> ArrayD<f64> {
+    let mut result = array.to_owned();
+    for &axis in axes.iter().rev() {
+        result = result.sum_axis(Axis(axis));
+    }
+    result
+}
+
+impl Op for Reduce {
+    fn name(&self) -> &'static str {
+        if self.mean { "mean" } else { "sum" }
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError> {
+        expect_inputs(self.name(), inputs, 1)?;
+        let rank = inputs[0].rank();
+        for (i, &axis) in self.axes.iter().enumerate() {
+            if axis >= rank || self.axes[..i].contains(&axis) {
+                let reason = format!(
+                    "axes {:?} of {}: each must be below {rank} and named once",
+                    self.axes, inputs[0]
+                );
+                return Err(ShapeError::new(self.name(), reason));
+            }
+        }
+        let kept = (0..rank).filter(|axis| !self.axes.contains(axis));
+        let dims: Vec<_> = kept.map(|axis| inputs[0].dims()[axis]).collect();
+        Shape::new(&dims)
+    }
+
+    fn eval(&self, inputs: &[ArrayViewD<'_, f64>]) -> ArrayD<f64> {
+        let sum = sum_axes(&inputs[0], &self.axes);
+        if self.mean {
+            sum / self.count(inputs[0].shape()) as f64
+        } else {
+            sum
+        }
+    }
+
+    fn error(&self, inputs: &[Bounded<'_>], output: &ArrayD<f64>) -> ArrayD<f64> {
+        let n = self.count(inputs[0].value.shape());
+        let carried = sum_axes(&inputs[0].error.view(), &self.axes);
+        let sizes = inputs[0].value.mapv(f64::abs);
+        let sizes = sum_axes(&sizes.view(), &self.axes) + &carried;
+        let rounding = depth(n) as f64 * ULP / 2.0;
+        let mut error = carried + sizes * rounding;
+        if self.mean && n > 0 {
+            // The division: 2.5 ULP is all that WGSL promises.
+            error = error / n as f64 + output.mapv(f64::abs) * (2.5 * ULP);
+        }
+        error + FLUSH
+    }
+
+    fn vjp(&self, g: &mut Graph, node: NodeId, cotangent: NodeId) -> Result<Vec<Cotangent>> {
+        let input = g.node(node)?.inputs[0];
+        let shape = g.shape(input)?.clone();
+        let mut up = cotangent;
+        let count = self.count(shape.dims());
+        if self.mean && count != 1 {
+            up = g.scale(up, 1.0 / count as f64)?;
+        }
+        let mut keep = shape.dims().to_vec();
+        for &axis in &self.axes {
+            keep[axis] = 1;
+        }
+        let up = g.reshape(up, &keep)?;
+        Ok(vec![Cotangent::Node(g.expand(up, shape.dims())?)])
+    }
+
+    fn lower(&self, inputs: &[&Shape], _output: &Shape) -> Lowering {
+        let dims = inputs[0].dims();
+        let divisor = if self.mean { self.count(dims) } else { 1 };
+        let (scratch, calls) = sum_calls(
+            dims,
+            &self.axes,
+            divisor,
+            Operand::Input(0),
+            Operand::Output,
+            0,
+        );
+        Lowering::Calls { scratch, calls }
+    }
+
+    fn explain(&self) -> Rule {
+        let axes: Vec<_> = self.axes.iter().map(|a| a.to_string()).collect();
+        let over = axes.join(", ");
+        let (formula, derivative) = if self.mean {
+            (format!("mean of {{0}} over axis {over}"), "1 / N")
+        } else {
+            (format!("sum of {{0}} over axis {over}"), "1")
+        };
+        Rule {
+            formula: if self.axes.is_empty() {
+                "{0}".to_string()
+            } else {
+                formula
+            },
+            derivatives: vec![derivative.to_string()],
+        }
+    }
+
+    fn substitute(&self, inputs: &[Values<'_>], index: &[usize]) -> String {
+        let mut view = inputs[0].view();
+        let mut at = index.iter();
+        // Fix the kept axes, from the last to the first so that the numbers of
+        // those before stay what they are.
+        let kept: Vec<_> = (0..view.ndim())
+            .filter(|a| !self.axes.contains(a))
+            .collect();
+        let places: Vec<_> = kept
+            .iter()
+            .filter_map(|&a| at.next().map(|&i| (a, i)))
+            .collect();
+        for &(axis, i) in places.iter().rev() {
+            if i >= view.shape()[axis] {
+                return String::new();
+            }
+            view = view.index_axis_move(Axis(axis), i);
+        }
+        let values: Vec<f32> = view.iter().copied().collect();
+        let sum = number::show_sum(values.iter().map(|&v| number::show(v)));
+        match (self.mean, values.len()) {
+            (true, 1) | (false, _) => sum,
+            (true, n) => format!("({sum}) / {n}"),
+        }
+    }
+}
+
+impl Graph {
+    /// The sum over `axes`, which are removed from the shape.
+    pub fn sum(&mut self, x: NodeId, axes: &[usize]) -> Result<NodeId> {
+        self.reduce(x, axes, false)
+    }
+
+    /// The mean over `axes`, which are removed from the shape; NaN over
+    /// nothing, as in PyTorch.
+    pub fn mean(&mut self, x: NodeId, axes: &[usize]) -> Result<NodeId> {
+        self.reduce(x, axes, true)
+    }
+
+    /// The sum of all elements, a scalar.
+    pub fn sum_all(&mut self, x: NodeId) -> Result<NodeId> {
+        let axes: Vec<_> = (0..self.shape(x)?.rank()).collect();
+        self.sum(x, &axes)
+    }
+
+    /// The mean of all elements, a scalar.
+    pub fn mean_all(&mut self, x: NodeId) -> Result<NodeId> {
+        let axes: Vec<_> = (0..self.shape(x)?.rank()).collect();
+        self.mean(x, &axes)
+    }
+
+    fn reduce(&mut self, x: NodeId, axes: &[usize], mean: bool) -> Result<NodeId> {
+        let mut axes = axes.to_vec();
+        axes.sort_unstable();
+        self.apply(Reduce { mean, axes }, &[x])
+    }
+}
+
+fn samples() -> Vec<Sample> {
+    let cases: [(&[usize], &'static [usize]); 14] = [
+        (&[], &[]),
+        (&[1], &[0]),
+        (&[7], &[0]),
+        (&[3, 5], &[0]),
+        (&[3, 5], &[1]),
+        (&[3, 5], &[0, 1]),
+        (&[2, 3, 5], &[1]),
+        (&[2, 3, 4, 5], &[0, 2]),
+        (&[0, 3], &[0]),
+        (&[3, 0], &[0]),
+        (&[2049], &[0]),
+        (&[257, 65], &[0]),
+        (&[5, 2047], &[1]),
+        (&[70_001], &[0]),
+    ];
+    let mut all = Vec::new();
+    for mean in [false, true] {
+        for (dims, axes) in cases {
+            all.push(Sample {
+                build: Box::new(move |g, x| g.reduce(x[0], axes, mean)),
+                shapes: vec![dims.to_vec()],
+                ranges: vec![(-1.0, 1.0)],
+                edges: vec![vec![1.0, -1.0, 1e20, -1e20, 0.5]],
+            });
+        }
+    }
+    all
+}

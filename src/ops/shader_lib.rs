@@ -1,0 +1,13 @@
+//! The WGSL that ops share: `shaders/lib/`, one constant a file. WGSL has no
+//! include, so a kernel lists the files it needs, each after those it uses.
+
+/// Bitwise tests for NaN and infinity, and both as values.
+pub const FLOAT: &str = include_str!("../../shaders/lib/float.wgsl");
+/// `exp_f32`; needs [`FLOAT`].
+pub const EXP: &str = include_str!("../../shaders/lib/exp.wgsl");
+/// `log_f32` and `log1p_f32`; needs [`FLOAT`].
+pub const LOG: &str = include_str!("../../shaders/lib/log.wgsl");
+/// `sigmoid_f32` and `softplus_neg_abs`; needs [`EXP`] and [`LOG`].
+pub const SIGMOID: &str = include_str!("../../shaders/lib/sigmoid.wgsl");
+/// `workgroup_index`: the place of a workgroup along one line.
+pub const GRID: &str = include_str!("../../shaders/lib/grid.wgsl");
