@@ -46,7 +46,7 @@ struct Job {
     c_offset: u32,
     k_begin: u32,
     k_end: u32,
-    active: bool,
+    live: bool,
 }
 
 fn job(index: u32, tile: u32) -> Job {
@@ -58,7 +58,7 @@ fn job(index: u32, tile: u32) -> Job {
     rest /= params.tiles_m;
     let batch = rest % params.batches;
     let part = rest / params.batches;
-    j.active = part < params.parts;
+    j.live = part < params.parts;
     j.k_begin = part * params.part;
     j.k_end = min(params.k, j.k_begin + params.part);
     j.c_offset = (part * params.batches + batch) * params.m * params.n;
@@ -106,7 +106,7 @@ fn matmul_64(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let j = job(workgroup_index(wid, count), 64u);
-    if (!j.active) {
+    if (!j.live) {
         return;
     }
     let tx = lane % 16u;
@@ -174,7 +174,7 @@ fn matmul_16(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let j = job(workgroup_index(wid, count), 16u);
-    if (!j.active) {
+    if (!j.live) {
         return;
     }
     let tx = lane % 16u;

@@ -12,6 +12,28 @@ pub fn show(value: f32) -> String {
     }
 }
 
+/// A float64 in ten significant digits, trailing zeros left out.
+pub fn show_wide(value: f64) -> String {
+    const DIGITS: i32 = 10;
+    let size = value.abs();
+    if value == 0.0 || !value.is_finite() {
+        return format!("{value}");
+    }
+    let trim = |text: String| match text.split_once('.') {
+        Some(_) => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+        None => text,
+    };
+    if (1e-4..1e9).contains(&size) {
+        let decimals = (DIGITS - 1 - size.log10().floor() as i32).max(0) as usize;
+        return trim(format!("{value:.decimals$}"));
+    }
+    let text = format!("{value:.*e}", DIGITS as usize - 1);
+    match text.split_once('e') {
+        Some((mantissa, exponent)) => format!("{}e{exponent}", trim(mantissa.to_string())),
+        None => text,
+    }
+}
+
 /// A factor inside a product: as [`show`], negative values in parentheses.
 pub fn show_factor(value: f32) -> String {
     if value.is_sign_negative() {
@@ -80,6 +102,9 @@ mod tests {
         }
         assert_eq!(show(1e-30), "1e-30");
         assert_eq!(show_factor(-2.0), "(-2)");
+        assert_eq!(show_wide(0.164_630_138_988_777_65), "0.164630139");
+        assert_eq!(show_wide(-1.5e-20), "-1.5e-20");
+        assert_eq!(show_wide(2.0), "2");
     }
 
     #[test]

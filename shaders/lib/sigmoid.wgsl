@@ -1,1 +1,44 @@
+// sigmoid(x) = 1 / (1 + exp(-x)) and log1p(exp(-|x|)) for float32. Needs float, exp and log.
+//
+// With e = exp(-|x|), which lies in [0, 1] and cannot overflow,
+//   sigmoid(x) = 1 / (1 + e)  for x >= 0,      e / (1 + e)  for x < 0.
+// WGSL lets a division be wrong by 2.5 ULP and 1 + e adds a rounding, so the quotient is made from
+// a rough reciprocal and one exact remainder instead.
 
+// The upper 12 of 24 significant bits. The product of two such numbers is exact in float32, and so
+// is the product of one with a remaining 12-bit lower half, fused or not (Dekker, Veltkamp).
+fn upper_half(x: f32) -> f32 {
+    return bitcast<f32>(bitcast<u32>(x) & 0xfffff000u);
+}
+
+// 1 / (1 + e) for 0 <= e <= 1, within 0.51 ULP of the given e whatever the built-in division does.
+fn reciprocal_of_one_plus(e: f32) -> f32 {
+    let sum = rounded(1.0 + e);
+    let lost = e - rounded(sum - 1.0); // what rounding the sum left out, exactly
+    let r = upper_half(1.0 / sum); // relative error below 2^-10
+    // remainder = 1 - (1 + e) r, in parts that are exact or negligible
+    let sum_hi = upper_half(sum);
+    let sum_lo = rounded(sum - sum_hi) + lost;
+    let remainder = rounded(1.0 - sum_hi * r) - sum_lo * r;
+    // 1 / (1 + e) = r / (1 - remainder) = r (1 + remainder + remainder^2 + ...)
+    return r + r * (remainder + remainder * remainder);
+}
+
+fn sigmoid_f32(x: f32) -> f32 {
+    let e = exp_f32(-abs(x));
+    let reciprocal = reciprocal_of_one_plus(e);
+    let bits = bitcast<u32>(x);
+    let negative = bits >= SIGN_BIT;
+    var result = bitcast<u32>(select(1.0, e, negative) * reciprocal);
+    // Below 2^-30 the quotient is e itself; kept as bits, since arithmetic may flush a subnormal.
+    let e_bits = bitcast<u32>(e);
+    result = select(result, e_bits, negative && e_bits < 0x30800000u);
+    result = select(result, bits, is_nan(x));
+    return bitcast<f32>(result);
+}
+
+// log(1 + exp(-|x|)): the part of softplus(x) = max(x, 0) + log(1 + exp(-|x|)), and of the binary
+// cross-entropy of logits, that must not be computed by its formula.
+fn softplus_neg_abs(x: f32) -> f32 {
+    return log1p_f32(exp_f32(-abs(x)));
+}

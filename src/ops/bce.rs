@@ -6,11 +6,12 @@
 
 use super::Family;
 use super::map::{Map, REAL, Row, UNIT, shapes_for};
-use super::shader_lib::{FLOAT, LOG};
+use super::shader_lib::{EXP, FLOAT, LOG};
 use crate::error::Result;
 use crate::graph::{Cotangent, Graph, NodeId, Sample};
 
 const SOURCE: &str = include_str!("../../shaders/bce.wgsl");
+const LIBS: &[&str] = &[FLOAT, EXP, LOG];
 
 /// This file's ops.
 pub static FAMILY: Family = Family {
@@ -45,7 +46,7 @@ static BCE: Row = Row {
     name: "bce",
     inputs: &["p", "y"],
     source: SOURCE,
-    libs: &[FLOAT, LOG],
+    libs: LIBS,
     eval: |x, _| {
         let [p, y] = [x[0], x[1]];
         // 0 * NaN must stay NaN; `max` drops NaN, so it is let through here.
@@ -78,7 +79,7 @@ static BACKWARD: Row = Row {
     name: "bce_backward",
     inputs: &["g", "p", "y"],
     source: SOURCE,
-    libs: &[],
+    libs: LIBS,
     eval: |x, _| x[0] * (x[1] - x[2]) / spread(x[1]),
     magnitude: |x, _| x[0] * (x[1] - x[2]) / spread(x[1]),
     ulps: 5.0,
@@ -112,7 +113,7 @@ static LOGIT: Row = Row {
     name: "bce_logit",
     inputs: &["p"],
     source: SOURCE,
-    libs: &[FLOAT, LOG],
+    libs: LIBS,
     eval: |x, _| {
         if x[0].is_nan() {
             return x[0];
@@ -134,7 +135,7 @@ static SLOPE: Row = Row {
     name: "bce_slope",
     inputs: &["g", "p"],
     source: SOURCE,
-    libs: &[],
+    libs: LIBS,
     eval: |x, _| x[0] / spread(x[1]),
     magnitude: |x, _| x[0] / spread(x[1]),
     ulps: 4.0,
@@ -157,7 +158,7 @@ static SLOPE_BACKWARD: Row = Row {
     name: "bce_slope_backward",
     inputs: &["g", "p"],
     source: SOURCE,
-    libs: &[],
+    libs: LIBS,
     eval: |x, _| {
         let [g, p] = [x[0], x[1]];
         if (1.0 - p) * p < EPSILON {

@@ -5,7 +5,7 @@
 pub const FLOAT: &str = include_str!("../../shaders/lib/float.wgsl");
 /// `exp_f32`; needs [`FLOAT`].
 pub const EXP: &str = include_str!("../../shaders/lib/exp.wgsl");
-/// `log_f32` and `log1p_f32`; needs [`FLOAT`].
+/// `log_f32` and `log1p_f32`; needs [`FLOAT`] and [`EXP`].
 pub const LOG: &str = include_str!("../../shaders/lib/log.wgsl");
 /// `sigmoid_f32` and `softplus_neg_abs`; needs [`EXP`] and [`LOG`].
 pub const SIGMOID: &str = include_str!("../../shaders/lib/sigmoid.wgsl");

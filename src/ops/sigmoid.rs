@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::graph::{Cotangent, Graph, NodeId, Sample};
 
 const SOURCE: &str = include_str!("../../shaders/sigmoid.wgsl");
+const LIBS: &[&str] = &[FLOAT, EXP, LOG, SIGMOID];
 
 /// This file's ops.
 pub static FAMILY: Family = Family {
@@ -30,7 +31,7 @@ static SIGMOID_ROW: Row = Row {
     name: "sigmoid",
     inputs: &["x"],
     source: SOURCE,
-    libs: &[FLOAT, EXP, LOG, SIGMOID],
+    libs: LIBS,
     eval: |x, _| sigmoid(x[0]),
     magnitude: |x, _| sigmoid(x[0]),
     ulps: 3.0,
@@ -48,7 +49,7 @@ static BACKWARD: Row = Row {
     name: "sigmoid_backward",
     inputs: &["g", "s"],
     source: SOURCE,
-    libs: &[],
+    libs: LIBS,
     eval: |x, _| x[0] * x[1] * (1.0 - x[1]),
     magnitude: |x, _| x[0] * x[1] * (1.0 - x[1]),
     ulps: 2.0,

@@ -1,0 +1,162 @@
+//! The CPU reference: the same graph, evaluated node by node in float64 with
+//! each op's definition. Beside each value goes a bound on how far a float32
+//! evaluation may be from it, carried from op to op: the yardstick by which
+//! the GPU is judged, derived and not guessed.
+
+use std::collections::BTreeMap;
+
+use ndarray::{ArrayD, IxDyn};
+
+use super::{Feeds, check_feed, missing_feed};
+use crate::error::{Error, Result};
+use crate::graph::{Bounded, Graph, Kind, Node, NodeId, Op};
+use crate::tensor::Tensor;
+
+/// A reference value and the bound on its float32 error, element by element.
+#[derive(Clone, Debug)]
+pub struct RefValue {
+    /// The value in float64.
+    pub value: ArrayD<f64>,
+    /// The bound; infinite or NaN where nothing can be promised.
+    pub error: ArrayD<f64>,
+}
+
+/// The reference values of the nodes of one graph.
+#[derive(Debug)]
+pub struct Reference {
+    values: Vec<Option<RefValue>>,
+}
+
+impl Reference {
+    /// The value of a node that was asked for, or that one of those needed.
+    pub fn get(&self, id: NodeId) -> Result<&RefValue> {
+        self.values
+            .get(id.index())
+            .and_then(Option::as_ref)
+            .ok_or_else(|| Error::Graph(format!("the reference was not asked for node {id}")))
+    }
+
+    /// The value rounded to float32.
+    pub fn rounded(&self, id: NodeId) -> Result<Tensor> {
+        let value = &self.get(id)?.value;
+        let data = value.iter().map(|&v| v as f32).collect();
+        Ok(Tensor::new(value.shape(), data)?)
+    }
+}
+
+fn widened(tensor: &Tensor) -> ArrayD<f64> {
+    let values = tensor.data().iter().map(|&v| f64::from(v)).collect();
+    // A tensor holds as many values as its shape has elements.
+    ArrayD::from_shape_vec(IxDyn(tensor.dims()), values).expect("one value an element")
+}
+
+/// Evaluates `outputs` of `graph`, and all they need, in float64, with bounds
+/// on the error of a float32 evaluation.
+///
+/// # Errors
+/// A leaf without a value, or with one of the wrong shape.
+pub fn evaluate(graph: &Graph, feeds: &Feeds, outputs: &[NodeId]) -> Result<Reference> {
+    let values = walk(
+        graph,
+        outputs,
+        |node| {
+            let tensor = feeds
+                .get(&node.label)
+                .ok_or_else(|| missing_feed(&node.label, &node.shape))?;
+            check_feed(&node.label, &node.shape, tensor)?;
+            Ok(exact(widened(tensor)))
+        },
+        |op, inputs| {
+            let views: Vec<_> = inputs.iter().map(|v| v.value.view()).collect();
+            let value = op.eval(&views);
+            let bounded: Vec<_> = inputs
+                .iter()
+                .map(|v| Bounded {
+                    value: v.value.view(),
+                    error: v.error.view(),
+                })
+                .collect();
+            let error = op.error(&bounded, &value);
+            RefValue { value, error }
+        },
+        |constant| exact(widened(constant)),
+    )?;
+    Ok(Reference { values })
+}
+
+/// As [`evaluate`], from leaves in float64 and without bounds: what central
+/// differences need. The values of `outputs`, in order.
+pub fn evaluate_wide(
+    graph: &Graph,
+    feeds: &BTreeMap<String, ArrayD<f64>>,
+    outputs: &[NodeId],
+) -> Result<Vec<ArrayD<f64>>> {
+    let values = walk(
+        graph,
+        outputs,
+        |node| {
+            let value = feeds
+                .get(&node.label)
+                .ok_or_else(|| missing_feed(&node.label, &node.shape))?;
+            if value.shape() != node.shape.dims() {
+                return Err(Error::Graph(format!(
+                    "`{}` wants shape {}, got {:?}",
+                    node.label,
+                    node.shape,
+                    value.shape()
+                )));
+            }
+            Ok(value.clone())
+        },
+        |op, inputs| {
+            let views: Vec<_> = inputs.iter().map(|v| v.view()).collect();
+            op.eval(&views)
+        },
+        widened,
+    )?;
+    outputs
+        .iter()
+        .map(|id| {
+            values[id.index()]
+                .clone()
+                .ok_or_else(|| Error::Graph(format!("node {id} was not evaluated")))
+        })
+        .collect()
+}
+
+fn exact(value: ArrayD<f64>) -> RefValue {
+    let error = ArrayD::zeros(value.raw_dim());
+    RefValue { value, error }
+}
+
+/// The walk itself: every node that `outputs` need, inputs first.
+fn walk<V>(
+    graph: &Graph,
+    outputs: &[NodeId],
+    leaf: impl Fn(&Node) -> Result<V>,
+    apply: impl Fn(&dyn Op, &[&V]) -> V,
+    constant: impl Fn(&Tensor) -> V,
+) -> Result<Vec<Option<V>>> {
+    let needed = graph.reachable(outputs)?;
+    let mut values: Vec<Option<V>> = (0..graph.len()).map(|_| None).collect();
+    for (id, node) in graph.nodes() {
+        if !needed[id.index()] {
+            continue;
+        }
+        let value = match &node.kind {
+            Kind::Input | Kind::Parameter => leaf(node)?,
+            Kind::Constant(tensor) => constant(tensor),
+            Kind::Op(op) => {
+                // Inputs come before their node, and are needed if it is.
+                let inputs: Vec<&V> = node
+                    .inputs
+                    .iter()
+                    .filter_map(|i| values[i.index()].as_ref())
+                    .collect();
+                apply(op.as_ref(), &inputs)
+            }
+        };
+        values[id.index()] = Some(value);
+    }
+    Ok(values)
+}

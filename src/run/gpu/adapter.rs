@@ -1,0 +1,372 @@
+//! Which adapter a run takes. A real GPU comes before a software one, and the
+//! faster kind first; what the user names is matched here, by our own rules,
+//! so that a name which matches nothing is an error with a list and never a
+//! panic or another adapter.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+
+/// A graphics interface that an adapter is reached through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Backend {
+    /// Vulkan: Linux, Windows, Android.
+    Vulkan,
+    /// Metal: macOS and iOS.
+    Metal,
+    /// Direct3D 12: Windows.
+    Dx12,
+    /// OpenGL ES: a last resort.
+    Gl,
+    /// A browser's WebGPU.
+    WebGpu,
+}
+
+impl Backend {
+    const ALL: [Backend; 5] = [
+        Backend::Vulkan,
+        Backend::Metal,
+        Backend::Dx12,
+        Backend::Gl,
+        Backend::WebGpu,
+    ];
+
+    fn wgpu(self) -> wgpu::Backends {
+        match self {
+            Backend::Vulkan => wgpu::Backends::VULKAN,
+            Backend::Metal => wgpu::Backends::METAL,
+            Backend::Dx12 => wgpu::Backends::DX12,
+            Backend::Gl => wgpu::Backends::GL,
+            Backend::WebGpu => wgpu::Backends::BROWSER_WEBGPU,
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Backend::Vulkan => "Vulkan",
+            Backend::Metal => "Metal",
+            Backend::Dx12 => "DX12",
+            Backend::Gl => "GL",
+            Backend::WebGpu => "WebGPU",
+        })
+    }
+}
+
+impl FromStr for Backend {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Backend> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "vulkan" | "vk" => Ok(Backend::Vulkan),
+            "metal" | "mtl" => Ok(Backend::Metal),
+            "dx12" | "d3d12" => Ok(Backend::Dx12),
+            "gl" | "gles" | "opengl" => Ok(Backend::Gl),
+            "webgpu" => Ok(Backend::WebGpu),
+            _ => Err(Error::Text(format!(
+                "unknown backend `{text}`; known are vulkan, metal, dx12, gl, webgpu"
+            ))),
+        }
+    }
+}
+
+/// What sort of device an adapter is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum DeviceKind {
+    /// A GPU with memory of its own.
+    Discrete,
+    /// A GPU that shares the processor's memory.
+    Integrated,
+    /// A GPU passed into a virtual machine.
+    Virtual,
+    /// Something else.
+    Other,
+    /// The CPU fallback adapter: a driver in software (lavapipe, WARP).
+    Software,
+}
+
+impl fmt::Display for DeviceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            DeviceKind::Discrete => "discrete GPU",
+            DeviceKind::Integrated => "integrated GPU",
+            DeviceKind::Virtual => "virtual GPU",
+            DeviceKind::Other => "other",
+            DeviceKind::Software => "software",
+        })
+    }
+}
+
+/// An adapter, for people: what it is and the limits that matter here.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AdapterDescription {
+    /// Its place in the list; `--adapter N` takes it.
+    pub index: usize,
+    /// Its name.
+    pub name: String,
+    /// What sort of device it is.
+    pub kind: DeviceKind,
+    /// Through which interface.
+    pub backend: Backend,
+    /// The driver and its version.
+    pub driver: String,
+    /// The largest buffer that a kernel can bind, in bytes.
+    pub max_binding: u64,
+    /// The largest buffer, in bytes.
+    pub max_buffer: u64,
+    /// The most invocations of a workgroup.
+    pub max_invocations: u32,
+    /// The workgroup memory, in bytes.
+    pub workgroup_memory: u32,
+}
+
+impl fmt::Display for AdapterDescription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} ({}, {}, driver {})",
+            self.name, self.kind, self.backend, self.driver
+        )
+    }
+}
+
+/// What the user asked for.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Selection {
+    /// An index of the list, or a part of a name (case does not matter).
+    pub adapter: Option<String>,
+    /// The backends to look at; empty for all.
+    pub backends: Vec<Backend>,
+}
+
+impl Selection {
+    /// What `WGPU_ADAPTER_NAME` and `WGPU_BACKEND` (a list with commas) ask
+    /// for; unset or empty means no wish.
+    ///
+    /// # Errors
+    /// A backend that does not exist.
+    pub fn from_env() -> Result<Selection> {
+        let read = |name: &str| std::env::var(name).ok().filter(|v| !v.trim().is_empty());
+        let mut backends = Vec::new();
+        if let Some(list) = read("WGPU_BACKEND") {
+            for text in list.split(',').filter(|t| !t.trim().is_empty()) {
+                let backend = text
+                    .parse()
+                    .map_err(|e| Error::Text(format!("in WGPU_BACKEND: {e}")))?;
+                backends.push(backend);
+            }
+        }
+        Ok(Selection {
+            adapter: read("WGPU_ADAPTER_NAME"),
+            backends,
+        })
+    }
+
+    fn wgpu_backends(&self) -> wgpu::Backends {
+        if self.backends.is_empty() {
+            return wgpu::Backends::all();
+        }
+        let each = self.backends.iter().map(|b| b.wgpu());
+        each.fold(wgpu::Backends::empty(), |all, b| all | b)
+    }
+}
+
+/// The adapters of this machine, best first.
+pub struct Adapters {
+    found: Vec<(wgpu::Adapter, AdapterDescription)>,
+}
+
+impl Adapters {
+    /// Lists the adapters of the backends that `selection` allows. The order,
+    /// and so the index, is ours: kind, then backend, then as the driver says.
+    pub async fn list(selection: &Selection) -> Adapters {
+        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+        descriptor.backends = selection.wgpu_backends();
+        descriptor.flags = wgpu::InstanceFlags::empty();
+        let instance = wgpu::Instance::new(descriptor);
+        let mut found: Vec<_> = instance
+            .enumerate_adapters(selection.wgpu_backends())
+            .await
+            .into_iter()
+            .filter_map(|adapter| describe(&adapter).map(|d| (adapter, d)))
+            .collect();
+        let rank = |d: &AdapterDescription| {
+            let backend = Backend::ALL.iter().position(|b| *b == d.backend);
+            // OpenGL lacks parts of WebGPU, so even a GPU seen through it
+            // comes after the same kind seen through anything else.
+            (d.kind, backend)
+        };
+        found.sort_by_key(|(_, d)| rank(d));
+        for (index, (_, d)) in found.iter_mut().enumerate() {
+            d.index = index;
+        }
+        Adapters { found }
+    }
+
+    /// The adapters, best first.
+    pub fn descriptions(&self) -> impl ExactSizeIterator<Item = &AdapterDescription> {
+        self.found.iter().map(|(_, d)| d)
+    }
+
+    /// The place of the adapter that `selection` means.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] if there is none at all, or none that matches.
+    pub fn choose(&self, selection: &Selection) -> Result<usize> {
+        if self.found.is_empty() {
+            return Err(Error::NoAdapter(none_at_all(selection)));
+        }
+        let Some(wanted) = &selection.adapter else {
+            return Ok(0);
+        };
+        if let Ok(index) = wanted.parse::<usize>() {
+            if index < self.found.len() {
+                return Ok(index);
+            }
+            return Err(Error::NoAdapter(format!(
+                "there is no adapter {index}; found:\n{}",
+                self.listing()
+            )));
+        }
+        let lower = wanted.to_lowercase();
+        self.found
+            .iter()
+            .position(|(_, d)| d.name.to_lowercase().contains(&lower))
+            .ok_or_else(|| {
+                Error::NoAdapter(format!(
+                    "no adapter's name contains `{wanted}`; found:\n{}",
+                    self.listing()
+                ))
+            })
+    }
+
+    pub(super) fn take(mut self, index: usize) -> (wgpu::Adapter, AdapterDescription) {
+        self.found.swap_remove(index)
+    }
+
+    fn listing(&self) -> String {
+        let lines: Vec<_> = self
+            .descriptions()
+            .map(|d| format!("  {}: {d}", d.index))
+            .collect();
+        lines.join("\n")
+    }
+}
+
+fn describe(adapter: &wgpu::Adapter) -> Option<AdapterDescription> {
+    let info = adapter.get_info();
+    let limits = adapter.limits();
+    let backend = match info.backend {
+        wgpu::Backend::Vulkan => Backend::Vulkan,
+        wgpu::Backend::Metal => Backend::Metal,
+        wgpu::Backend::Dx12 => Backend::Dx12,
+        wgpu::Backend::Gl => Backend::Gl,
+        wgpu::Backend::BrowserWebGpu => Backend::WebGpu,
+        // The "noop" backend computes nothing.
+        _ => return None,
+    };
+    let kind = match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => DeviceKind::Discrete,
+        wgpu::DeviceType::IntegratedGpu => DeviceKind::Integrated,
+        wgpu::DeviceType::VirtualGpu => DeviceKind::Virtual,
+        wgpu::DeviceType::Cpu => DeviceKind::Software,
+        wgpu::DeviceType::Other => DeviceKind::Other,
+    };
+    let driver = [info.driver, info.driver_info]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ");
+    Some(AdapterDescription {
+        index: 0,
+        name: info.name,
+        kind,
+        backend,
+        driver: if driver.is_empty() {
+            "unknown".to_string()
+        } else {
+            driver
+        },
+        max_binding: limits.max_storage_buffer_binding_size,
+        max_buffer: limits.max_buffer_size,
+        max_invocations: limits.max_compute_invocations_per_workgroup,
+        workgroup_memory: limits.max_compute_workgroup_storage_size,
+    })
+}
+
+/// What to do when there is no adapter, for the system that this runs on.
+fn none_at_all(selection: &Selection) -> String {
+    let mut text = String::from("no adapter was found");
+    if !selection.backends.is_empty() {
+        let names: Vec<_> = selection.backends.iter().map(|b| b.to_string()).collect();
+        text.push_str(&format!(
+            " for the backend asked for ({})",
+            names.join(", ")
+        ));
+    }
+    text.push_str("; ");
+    text.push_str(&install_hint(std::env::consts::OS, &linux_family()));
+    text.push_str("; or run with --cpu to use the CPU reference alone");
+    text
+}
+
+/// The ID and ID_LIKE words of /etc/os-release; empty elsewhere.
+fn linux_family() -> String {
+    let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let values = text.lines().filter_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        matches!(key, "ID" | "ID_LIKE").then(|| value.trim_matches('"').to_string())
+    });
+    values.collect::<Vec<_>>().join(" ")
+}
+
+fn install_hint(os: &str, family: &str) -> String {
+    let has = |word: &str| family.split_whitespace().any(|w| w == word);
+    match os {
+        "linux" if has("debian") || has("ubuntu") => {
+            "install a software one with: sudo apt-get install mesa-vulkan-drivers".to_string()
+        }
+        "linux" if has("fedora") || has("rhel") => {
+            "install a software one with: sudo dnf install mesa-vulkan-drivers".to_string()
+        }
+        "linux" if has("arch") => {
+            "install a software one with: sudo pacman -S vulkan-swrast".to_string()
+        }
+        "linux" => "install your GPU's Vulkan driver, or Mesa's software one (lavapipe): \
+                    mesa-vulkan-drivers on Debian (apt-get) and Fedora (dnf), vulkan-swrast on \
+                    Arch (pacman -S)"
+            .to_string(),
+        "macos" => "every Mac since 2012 has a Metal adapter; inside a virtual machine, enable \
+                    its paravirtualized graphics device"
+            .to_string(),
+        "windows" => "Windows has a software adapter (WARP) built in; if it is missing, run: \
+                      DISM /Online /Add-Capability /CapabilityName:Tools.Graphics.DirectX~~~~0.0.1.0"
+            .to_string(),
+        _ => "install a Vulkan driver for your GPU".to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_system_gets_its_own_hint() {
+        assert!(install_hint("linux", "debian").contains("apt-get install mesa-vulkan-drivers"));
+        assert!(install_hint("linux", "linuxmint ubuntu debian").contains("apt-get"));
+        assert!(install_hint("linux", "fedora").contains("dnf"));
+        assert!(install_hint("linux", "endeavouros arch").contains("pacman"));
+        assert!(install_hint("linux", "gentoo").contains("lavapipe"));
+        assert!(install_hint("macos", "").contains("Metal"));
+        assert!(install_hint("windows", "").contains("WARP"));
+    }
+
+    #[test]
+    fn backends_parse_or_list_what_is_known() {
+        assert_eq!("Vulkan".parse::<Backend>().unwrap(), Backend::Vulkan);
+        let error = "glide".parse::<Backend>().unwrap_err().to_string();
+        assert!(error.contains("glide") && error.contains("dx12"), "{error}");
+    }
+}

@@ -1,0 +1,15 @@
+//! The GPU engine, and the only place that speaks to wgpu. An adapter is
+//! chosen by our own rules ([`Selection`]), a [`Gpu`] is opened on it, and a
+//! [`Program`] is a plan with everything built: pipelines, bind groups and
+//! buffers, so that a run is one submission and allocates nothing.
+//!
+//! What waits is `async`; the blocking twins are for programs without an
+//! executor.
+
+mod adapter;
+mod device;
+mod program;
+
+pub use adapter::{AdapterDescription, Adapters, Backend, DeviceKind, Selection};
+pub use device::{Gpu, GpuOptions, Stats};
+pub use program::{Outputs, Program};

@@ -1,0 +1,48 @@
+//! What the GPU tests share: one device for all, and random values.
+
+#![allow(dead_code)] // each test file uses a part
+
+use std::sync::OnceLock;
+
+use wgrad::{Gpu, Tensor};
+
+/// The device under test. Without one the tests fail: what is not run is not
+/// tested.
+pub fn gpu() -> &'static Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| match Gpu::new() {
+        Ok(gpu) => {
+            eprintln!("adapter under test: {}", gpu.adapter());
+            gpu
+        }
+        Err(error) => panic!("the GPU tests need an adapter: {error}"),
+    })
+}
+
+/// A small random generator (xorshift64*), so that runs repeat.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn bits(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// A value in [low, high).
+    pub fn value(&mut self, (low, high): (f32, f32)) -> f32 {
+        let unit = (self.bits() >> 40) as f32 / (1u64 << 24) as f32;
+        low + (high - low) * unit
+    }
+
+    pub fn tensor(&mut self, dims: &[usize], range: (f32, f32)) -> Tensor {
+        let count = dims.iter().product();
+        let data = (0..count).map(|_| self.value(range)).collect();
+        Tensor::new(dims, data).unwrap()
+    }
+}
