@@ -1,8 +1,10 @@
 //! Checking: is this float32 value what the float64 reference says it must be?
-//! [`compare`] judges one tensor by its derived bound, [`cases`] runs folders
-//! of cases from elsewhere, [`difference`] differentiates numerically.
+//! [`compare`] judges one tensor by its derived bound, [`steps`] a whole run step
+//! by step; [`cases`] runs folders of cases from elsewhere, [`difference`]
+//! differentiates numerically.
 
 mod compare;
 pub mod difference;
+pub mod steps;
 
 pub use compare::{Comparison, Worst, compare, ulps};

@@ -66,19 +66,7 @@ pub fn evaluate(graph: &Graph, feeds: &Feeds, outputs: &[NodeId]) -> Result<Refe
             check_feed(&node.label, &node.shape, tensor)?;
             Ok(exact(widened(tensor)))
         },
-        |op, inputs| {
-            let views: Vec<_> = inputs.iter().map(|v| v.value.view()).collect();
-            let value = op.eval(&views);
-            let bounded: Vec<_> = inputs
-                .iter()
-                .map(|v| Bounded {
-                    value: v.value.view(),
-                    error: v.error.view(),
-                })
-                .collect();
-            let error = op.error(&bounded, &value);
-            RefValue { value, error }
-        },
+        apply_bounded,
         |constant| exact(widened(constant)),
     )?;
     Ok(Reference { values })
@@ -122,6 +110,26 @@ pub fn evaluate_wide(
                 .ok_or_else(|| Error::Graph(format!("node {id} was not evaluated")))
         })
         .collect()
+}
+
+/// One op in float64 on exact operands, with the bound of its own rounding.
+pub fn apply(op: &dyn Op, operands: &[&Tensor]) -> RefValue {
+    let operands: Vec<_> = operands.iter().map(|t| exact(widened(t))).collect();
+    apply_bounded(op, &operands.iter().collect::<Vec<_>>())
+}
+
+fn apply_bounded(op: &dyn Op, inputs: &[&RefValue]) -> RefValue {
+    let views: Vec<_> = inputs.iter().map(|v| v.value.view()).collect();
+    let value = op.eval(&views);
+    let bounded: Vec<_> = inputs
+        .iter()
+        .map(|v| Bounded {
+            value: v.value.view(),
+            error: v.error.view(),
+        })
+        .collect();
+    let error = op.error(&bounded, &value);
+    RefValue { value, error }
 }
 
 fn exact(value: ArrayD<f64>) -> RefValue {

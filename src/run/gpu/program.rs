@@ -326,13 +326,14 @@ impl Program {
                 let _ = send.send(result);
             });
         // The answer may come from another thread's wait, a moment after ours.
-        let waited = inner
-            .wait(submission)
-            .and_then(|()| match receive.recv_timeout(inner.timeout) {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(Error::DeviceLost(format!("mapping failed: {error}"))),
-                Err(_) => Err(Error::DeviceLost("the device never answered".to_string())),
-            });
+        let waited =
+            inner
+                .wait(submission)
+                .and_then(|()| match receive.recv_timeout(inner.timeout) {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err(error)) => Err(Error::DeviceLost(format!("mapping failed: {error}"))),
+                    Err(_) => Err(Error::DeviceLost("the device never answered".to_string())),
+                });
         let result = waited.and_then(|()| {
             let view = self
                 .staging

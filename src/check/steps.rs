@@ -1,0 +1,58 @@
+//! Step by step: each value that an engine computed is recomputed in float64
+//! from the very numbers which the engine put in. Nothing is carried over from
+//! step to step, so the bound is that of one op alone, and tight; and if every
+//! step is right, so is the whole.
+
+use std::collections::BTreeMap;
+
+use super::{Comparison, compare};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Kind, NodeId};
+use crate::run::Feeds;
+use crate::run::cpu;
+use crate::tensor::Tensor;
+
+/// Every op node that `outputs` need, in order: what [`verify`] wants the
+/// values of.
+pub fn nodes(graph: &Graph, outputs: &[NodeId]) -> Result<Vec<NodeId>> {
+    let needed = graph.reachable(outputs)?;
+    let all = graph.nodes();
+    Ok(all
+        .filter(|(id, node)| needed[id.index()] && node.op().is_some())
+        .map(|(id, _)| id)
+        .collect())
+}
+
+/// Compares each of `values` with float64 arithmetic on its own operands.
+///
+/// # Errors
+/// A value is there and one of its operands is not.
+pub fn verify(
+    graph: &Graph,
+    feeds: &Feeds,
+    values: &BTreeMap<NodeId, Tensor>,
+) -> Result<BTreeMap<NodeId, Comparison>> {
+    let mut result = BTreeMap::new();
+    for (&id, value) in values {
+        let node = graph.node(id)?;
+        let Some(op) = node.op() else { continue };
+        let mut operands = Vec::with_capacity(node.inputs.len());
+        for &input in &node.inputs {
+            let of = graph.node(input)?;
+            let operand = match &of.kind {
+                Kind::Constant(tensor) => Some(tensor),
+                Kind::Op(_) => values.get(&input),
+                Kind::Input | Kind::Parameter => feeds.get(&of.label),
+            };
+            operands.push(operand.ok_or_else(|| {
+                Error::Graph(format!(
+                    "`{}` cannot be verified: the value of `{}` was not kept",
+                    node.label, of.label
+                ))
+            })?);
+        }
+        let reference = cpu::apply(op, &operands);
+        result.insert(id, compare(&node.label, value, &reference)?);
+    }
+    Ok(result)
+}

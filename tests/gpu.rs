@@ -1,0 +1,334 @@
+//! The GPU engine beyond single ops: sizes past the limits of drivers, bit
+//! identity, no allocation in steady state, and typed errors for faults.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{Random, gpu};
+use wgrad::check::{compare, steps};
+use wgrad::plan::Plan;
+use wgrad::run::cpu;
+use wgrad::run::gpu::GpuOptions;
+use wgrad::{Error, Feeds, Gpu, Graph, NodeId, Tensor, gradient};
+
+/// A multi-layer network with a BCE loss and all its gradients.
+fn network(sizes: &[usize], batch: usize, bias: bool) -> (Graph, Vec<NodeId>, Feeds) {
+    let mut random = Random::new(7);
+    let mut g = Graph::new();
+    let mut feeds = Feeds::new();
+    let mut leaf = |g: &mut Graph, label: &str, dims: &[usize], range| {
+        feeds.insert(label.to_string(), random.tensor(dims, range));
+        g.parameter(label, dims).unwrap()
+    };
+    let mut h = leaf(&mut g, "x", &[batch, sizes[0]], (-1.0, 1.0));
+    let mut wrt = vec![h];
+    for (i, pair) in sizes.windows(2).enumerate() {
+        let b = 1.0 / (pair[0] as f32).sqrt();
+        let w = leaf(&mut g, &format!("{i}.weight"), &[pair[1], pair[0]], (-b, b));
+        wrt.push(w);
+        let bias = bias.then(|| leaf(&mut g, &format!("{i}.bias"), &[pair[1]], (-b, b)));
+        wrt.extend(bias);
+        h = g.linear(h, w, bias).unwrap();
+        if i + 2 < sizes.len() {
+            h = g.relu(h).unwrap();
+        }
+    }
+    let p = g.sigmoid(h).unwrap();
+    let dims = g.shape(p).unwrap().dims().to_vec();
+    let y = leaf(&mut g, "y", &dims, (0.0, 1.0));
+    let l = g.bce(p, y).unwrap();
+    let loss = g.mean_all(l).unwrap();
+    let mut wanted = vec![loss, p];
+    wanted.extend(gradient(&mut g, loss, &wrt).unwrap());
+    (g, wanted, feeds)
+}
+
+/// Every step against float64 arithmetic on its own operands, and the outputs
+/// end to end.
+fn check_all(g: &Graph, wanted: &[NodeId], feeds: &Feeds) {
+    let all = steps::nodes(g, wanted).unwrap();
+    let mut program = gpu().compile(g, &all).unwrap();
+    program.set_all(feeds).unwrap();
+    let outputs = program.run().unwrap();
+    let values: BTreeMap<_, _> = all
+        .iter()
+        .map(|&id| (id, outputs.get(id).unwrap().clone()))
+        .collect();
+    for c in steps::verify(g, feeds, &values).unwrap().values() {
+        eprintln!(
+            "{}: {:.1}% of the step's bound",
+            c.label,
+            100.0 * c.max_share
+        );
+        assert!(c.passed() && c.unbounded == 0, "{c:#?}");
+    }
+    let reference = cpu::evaluate(g, feeds, wanted).unwrap();
+    for &id in wanted {
+        let c = compare("", &values[&id], reference.get(id).unwrap()).unwrap();
+        assert!(c.passed() && c.unbounded == 0, "{c:#?}");
+    }
+}
+
+#[test]
+fn a_wide_network_agrees_with_the_reference() {
+    let (g, wanted, feeds) = network(&[784, 512, 256, 1], 256, true);
+    check_all(&g, &wanted, &feeds);
+}
+
+#[test]
+fn a_batch_of_100_000_rows_agrees_with_the_reference() {
+    let (g, wanted, feeds) = network(&[4, 2, 1], 100_000, false);
+    check_all(&g, &wanted, &feeds);
+}
+
+/// Some drivers stop a loop after 65,535 turns and go on with wrong numbers.
+#[test]
+fn inner_sizes_and_batches_just_above_65_535() {
+    let mut random = Random::new(8);
+    for n in [65_534, 65_535, 65_536, 65_537, 65_600] {
+        for (a, b, ta, tb) in [
+            ([3, n], [n, 2], false, false),
+            ([n, 3], [n, 2], true, false),
+            ([3, n], [2, n], false, true),
+            ([n, 3], [2, n], true, true),
+            ([n, 2], [2, 3], false, false),
+            ([3, 2], [n, 2], false, true),
+        ] {
+            let mut g = Graph::new();
+            let x = g.input("a", &a).unwrap();
+            let y = g.input("b", &b).unwrap();
+            let z = g.matmul_with(x, y, ta, tb).unwrap();
+            let all = g.sum_all(z).unwrap();
+            let axis0 = g.sum(x, &[0]).unwrap();
+            let axis1 = g.mean(y, &[1]).unwrap();
+            let grads = gradient(&mut g, all, &[x, y]).unwrap();
+            let feeds = Feeds::from([
+                ("a".to_string(), random.tensor(&a, (-1.0, 1.0))),
+                ("b".to_string(), random.tensor(&b, (0.0, 1.0))),
+            ]);
+            check_all(&g, &[z, all, axis0, axis1, grads[0], grads[1]], &feeds);
+        }
+    }
+}
+
+/// More workgroups than one axis of a dispatch may have.
+#[test]
+fn grids_of_two_axes() {
+    let n = 65_535 * 64 * 4 + 4 * 64 + 3;
+    let mut random = Random::new(9);
+    let mut g = Graph::new();
+    let x = g.input("x", &[n]).unwrap();
+    let y = g.relu(x).unwrap();
+    let total = g.sum_all(y).unwrap();
+    let batch = g.input("batch", &[70_000, 2, 3]).unwrap();
+    let weight = g.input("weight", &[3, 2]).unwrap();
+    let product = g.matmul(batch, weight).unwrap();
+    let feeds = Feeds::from([
+        ("x".to_string(), random.tensor(&[n], (-1.0, 1.0))),
+        (
+            "batch".to_string(),
+            random.tensor(&[70_000, 2, 3], (-1.0, 1.0)),
+        ),
+        ("weight".to_string(), random.tensor(&[3, 2], (-1.0, 1.0))),
+    ]);
+    let plan = Plan::new(&g, &[y, total, product]).unwrap();
+    let folded = plan.steps.iter().filter(|s| s.grid[1] > 1).count();
+    assert!(folded >= 2, "{plan}");
+    check_all(&g, &[y, total, product], &feeds);
+}
+
+#[test]
+fn the_same_bits_every_time_and_nothing_made_after_the_first_run() {
+    let (g, wanted, feeds) = network(&[33, 17, 5], 1000, true);
+    let mut program = gpu().compile(&g, &wanted).unwrap();
+    program.set_all(&feeds).unwrap();
+    let bits = |outputs: &wgrad::run::gpu::Outputs| -> Vec<u32> {
+        let values = outputs.iter().flat_map(|(_, t)| t.data().to_vec());
+        values.map(f32::to_bits).collect()
+    };
+    let first = bits(program.run().unwrap());
+    for _ in 0..20 {
+        assert_eq!(bits(program.run().unwrap()), first);
+    }
+    // A program of the same plan shares the pipelines, and has the same bits.
+    let own = Gpu::new().unwrap();
+    let mut program = own.compile(&g, &wanted).unwrap();
+    program.set_all(&feeds).unwrap();
+    assert_eq!(bits(program.run().unwrap()), first);
+    let before = own.stats();
+    for _ in 0..5 {
+        program.run().unwrap();
+    }
+    let after = own.stats();
+    assert_eq!(after.submissions, before.submissions + 5);
+    assert_eq!(
+        (after.buffers, after.pipelines, after.bind_groups),
+        (before.buffers, before.pipelines, before.bind_groups)
+    );
+    let again = own.compile(&g, &wanted).unwrap();
+    assert_eq!(own.stats().pipelines, after.pipelines, "{}", again.plan());
+}
+
+#[test]
+fn a_new_batch_changes_the_result() {
+    let (g, wanted, mut feeds) = network(&[4, 2, 1], 3, false);
+    let mut program = gpu().compile(&g, &wanted).unwrap();
+    program.set_all(&feeds).unwrap();
+    let first = program.run().unwrap().get(wanted[0]).unwrap().clone();
+    feeds.insert(
+        "x".to_string(),
+        Random::new(99).tensor(&[3, 4], (-1.0, 1.0)),
+    );
+    program.set("x", &feeds["x"]).unwrap();
+    let second = program.run().unwrap().get(wanted[0]).unwrap().clone();
+    assert_ne!(first, second);
+    let reference = cpu::evaluate(&g, &feeds, &wanted).unwrap();
+    assert!(
+        compare("loss", &second, reference.get(wanted[0]).unwrap())
+            .unwrap()
+            .passed()
+    );
+}
+
+/// The same with only the limits that every WebGPU implementation has.
+#[test]
+fn default_limits_are_enough() {
+    let options = GpuOptions {
+        default_limits: true,
+        ..GpuOptions::default()
+    };
+    let gpu = pollster::block_on(Gpu::open(options)).unwrap();
+    let (g, wanted, feeds) = network(&[65, 33, 1], 100, true);
+    let mut program = gpu.compile(&g, &wanted).unwrap();
+    program.set_all(&feeds).unwrap();
+    let outputs = program.run().unwrap();
+    let reference = cpu::evaluate(&g, &feeds, &wanted).unwrap();
+    for &id in &wanted {
+        let c = compare("", outputs.get(id).unwrap(), reference.get(id).unwrap()).unwrap();
+        assert!(c.passed(), "{c:?}");
+    }
+}
+
+#[test]
+fn misuse_is_an_error_with_a_name_in_it() {
+    let (g, wanted, feeds) = network(&[4, 2, 1], 3, false);
+    let mut program = gpu().compile(&g, &wanted).unwrap();
+    let error = program.run().unwrap_err().to_string();
+    assert!(error.contains("no value was given for"), "{error}");
+    let error = program
+        .set("z", &Tensor::scalar(0.0))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("takes no value `z`") && error.contains("0.weight"),
+        "{error}"
+    );
+    let error = program
+        .set("x", &Tensor::scalar(0.0))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("[3, 4]") && error.contains("`x`"), "{error}");
+    program.set_all(&feeds).unwrap();
+    let other = Graph::new().constant(Tensor::scalar(1.0));
+    assert!(program.run().unwrap().get(other).is_err());
+}
+
+#[test]
+fn a_tensor_past_the_limits_is_refused_with_its_name() {
+    let mut g = Graph::new();
+    let options = GpuOptions {
+        default_limits: true,
+        ..GpuOptions::default()
+    };
+    let gpu = pollster::block_on(Gpu::open(options)).unwrap();
+    let x = g.input("huge", &[1 << 26]).unwrap();
+    let y = g.relu(x).unwrap();
+    match gpu.compile(&g, &[y]) {
+        Err(Error::Limit(text)) => {
+            assert!(
+                text.contains("`huge`") && text.contains("into 2 parts"),
+                "{text}"
+            );
+        }
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("a buffer of 256 MiB was bound under a limit of 128 MiB"),
+    }
+}
+
+#[test]
+fn a_lost_device_is_an_error_and_a_new_one_works() {
+    let (g, wanted, feeds) = network(&[4, 2, 1], 3, false);
+    let gpu = Gpu::new().unwrap();
+    let mut program = gpu.compile(&g, &wanted).unwrap();
+    program.set_all(&feeds).unwrap();
+    program.run().unwrap();
+    gpu.destroy();
+    assert!(matches!(program.run(), Err(Error::DeviceLost(_))));
+    assert!(matches!(
+        program.set("x", &feeds["x"]),
+        Err(Error::DeviceLost(_))
+    ));
+    assert!(matches!(
+        gpu.compile(&g, &wanted),
+        Err(Error::DeviceLost(_))
+    ));
+    let gpu = Gpu::new().unwrap();
+    let mut program = gpu.compile(&g, &wanted).unwrap();
+    program.set_all(&feeds).unwrap();
+    program.run().unwrap();
+}
+
+#[test]
+fn a_run_that_takes_too_long_is_a_timeout() {
+    let options = GpuOptions {
+        timeout: std::time::Duration::from_millis(1),
+        ..GpuOptions::default()
+    };
+    let gpu = pollster::block_on(Gpu::open(options)).unwrap();
+    let mut random = Random::new(10);
+    let mut g = Graph::new();
+    let x = g.input("x", &[1024, 1024]).unwrap();
+    let mut y = x;
+    for _ in 0..4 {
+        y = g.matmul(y, x).unwrap();
+    }
+    let s = g.sum_all(y).unwrap();
+    let mut program = gpu.compile(&g, &[s]).unwrap();
+    program
+        .set("x", &random.tensor(&[1024, 1024], (-0.01, 0.01)))
+        .unwrap();
+    match program.run() {
+        Err(Error::Timeout(text)) => assert!(text.contains("busy"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn second_derivatives() {
+    // L = sum(sigmoid(x)^2), H v by differentiating <dL/dx, v>.
+    let mut random = Random::new(11);
+    let mut g = Graph::new();
+    let x = g.input("x", &[7]).unwrap();
+    let s = g.sigmoid(x).unwrap();
+    let s2 = g.mul(s, s).unwrap();
+    let loss = g.sum_all(s2).unwrap();
+    let dx = gradient(&mut g, loss, &[x]).unwrap()[0];
+    let v = g.input("v", &[7]).unwrap();
+    let dv = g.mul(dx, v).unwrap();
+    let inner = g.sum_all(dv).unwrap();
+    let hv = gradient(&mut g, inner, &[x]).unwrap()[0];
+    let feeds = Feeds::from([
+        ("x".to_string(), random.tensor(&[7], (-2.0, 2.0))),
+        ("v".to_string(), random.tensor(&[7], (-1.0, 1.0))),
+    ]);
+    check_all(&g, &[dx, hv], &feeds);
+    let reference = cpu::evaluate(&g, &feeds, &[hv]).unwrap();
+    for (i, &got) in reference.get(hv).unwrap().value.iter().enumerate() {
+        let x = f64::from(feeds["x"].data()[i]);
+        let s = 1.0 / (1.0 + (-x).exp());
+        // (s^2)'' = 2 s^2 (1 - s) (2 - 3 s)
+        let want = 2.0 * s * s * (1.0 - s) * (2.0 - 3.0 * s) * f64::from(feeds["v"].data()[i]);
+        approx::assert_relative_eq!(got, want, max_relative = 1e-12);
+    }
+}

@@ -1,0 +1,275 @@
+//! Checks are worth what they catch. Each test plants a fault, in a shader, a
+//! plan, a rule or a value, and the check that guards it must say no.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{Random, gpu};
+use ndarray::{ArrayD, IxDyn};
+use wgrad::check::{Comparison, compare, difference, steps};
+use wgrad::plan::Plan;
+use wgrad::run::cpu;
+use wgrad::{Feeds, Graph, NodeId, Tensor, gradient};
+
+/// A small network that uses every kind of kernel, with odd sizes.
+struct Subject {
+    graph: Graph,
+    feeds: Feeds,
+    nodes: Vec<NodeId>,
+    outputs: Vec<NodeId>,
+}
+
+const BATCH: usize = 37;
+
+fn subject() -> Subject {
+    let mut random = Random::new(21);
+    let mut g = Graph::new();
+    let mut feeds = Feeds::new();
+    let mut leaf = |g: &mut Graph, label: &str, dims: &[usize], range| {
+        feeds.insert(label.to_string(), random.tensor(dims, range));
+        g.parameter(label, dims).unwrap()
+    };
+    let x = leaf(&mut g, "x", &[BATCH, 19], (-1.0, 1.0));
+    let w = leaf(&mut g, "w", &[23, 19], (-0.5, 0.5));
+    let b = leaf(&mut g, "b", &[23], (-0.5, 0.5));
+    let v = leaf(&mut g, "v", &[1, 23], (-0.5, 0.5));
+    let y = leaf(&mut g, "y", &[BATCH, 1], (0.0, 1.0));
+    let z = g.linear(x, w, Some(b)).unwrap();
+    let h = g.relu(z).unwrap();
+    let o = g.linear(h, v, None).unwrap();
+    let p = g.sigmoid(o).unwrap();
+    let l = g.bce(p, y).unwrap();
+    let loss = g.mean_all(l).unwrap();
+    let mut outputs = vec![loss];
+    outputs.extend(gradient(&mut g, loss, &[x, w, b, v]).unwrap());
+    // One target exactly on each edge of the clamps, one pre-activation at 0.
+    feeds.get_mut("y").unwrap().data_mut()[0] = 0.0;
+    let nodes = steps::nodes(&g, &outputs).unwrap();
+    Subject {
+        graph: g,
+        feeds,
+        nodes,
+        outputs,
+    }
+}
+
+impl Subject {
+    /// Runs a plan and returns the comparisons that failed.
+    fn failures(&self, plan: Plan) -> Vec<Comparison> {
+        let mut program = pollster::block_on(gpu().compile_plan(plan)).unwrap();
+        program.set_all(&self.feeds).unwrap();
+        let outputs = program.run().unwrap();
+        let values: BTreeMap<_, _> = self
+            .nodes
+            .iter()
+            .map(|&id| (id, outputs.get(id).unwrap().clone()))
+            .collect();
+        let all = steps::verify(&self.graph, &self.feeds, &values).unwrap();
+        all.into_values().filter(|c| !c.passed()).collect()
+    }
+
+    fn plan(&self) -> Plan {
+        Plan::new(&self.graph, &self.nodes).unwrap()
+    }
+}
+
+/// Replaces text in the kernels whose label starts with `kernel`.
+fn plant(mut plan: Plan, kernel: &str, from: &str, to: &str) -> Plan {
+    let mut planted = 0;
+    for k in plan
+        .kernels
+        .iter_mut()
+        .filter(|k| k.label.starts_with(kernel))
+    {
+        planted += k.source.matches(from).count();
+        k.source = k.source.replace(from, to);
+    }
+    assert!(
+        planted > 0,
+        "`{from}` is not in {kernel}: the fault was not planted"
+    );
+    plan
+}
+
+#[test]
+fn the_subject_itself_passes() {
+    let s = subject();
+    assert_eq!(s.failures(s.plan()), []);
+}
+
+#[test]
+fn faults_in_shaders_are_caught_and_named() {
+    let s = subject();
+    // (kernel, the line, the fault, a label that must be named)
+    let faults = [
+        // a tile that stops one short
+        (
+            "matmul_16",
+            "column < params.n",
+            "column + 1u < params.n",
+            "matmul",
+        ),
+        // an inner axis that stops one short
+        ("matmul_64", "k >= j.k_end", "k + 1u >= j.k_end", "matmul_5"),
+        // swapped strides
+        ("matmul_64", "k * params.a_k]", "k * params.a_m]", "d/d"),
+        // a missing 1/N
+        (
+            "sum_tree",
+            "return sum / f32(params.divisor);",
+            "return sum;",
+            "mean",
+        ),
+        // a chunk that leaves out its last term
+        ("sum_tree", "t < end", "t + 1u < end", "d/d b"),
+        // an upstream cotangent that is dropped
+        (
+            "bce_backward",
+            "return g * (p - y)",
+            "return (p - y)",
+            "d/d sigmoid",
+        ),
+        (
+            "sigmoid_backward",
+            "return g * (1.0 - s) * s",
+            "return (1.0 - s) * s",
+            "d/d",
+        ),
+        // a mask that is forgotten
+        ("relu_backward", "select(g, 0.0,", "select(g, g,", "d/d add"),
+        // a sign
+        (
+            "bce.",
+            "- y * bce_clamped_log(p)",
+            "+ y * bce_clamped_log(p)",
+            "bce",
+        ),
+        // a function that is off by a few ULP more than promised
+        (
+            "sigmoid.",
+            "sigmoid_f32(x)",
+            "0.999999 * sigmoid_f32(x)",
+            "sigmoid",
+        ),
+        // a tail that nobody writes
+        (
+            "relu.",
+            "i >= params.items",
+            "i + 1u >= params.items",
+            "relu",
+        ),
+    ];
+    for (kernel, from, to, label) in faults {
+        let failures = s.failures(plant(s.plan(), kernel, from, to));
+        assert!(!failures.is_empty(), "{kernel}: {to} was not caught");
+        assert!(
+            failures.iter().any(|c| c.label.contains(label)),
+            "{kernel}: {to} was blamed on {:?}",
+            failures.iter().map(|c| &c.label).collect::<Vec<_>>()
+        );
+    }
+}
+
+#[test]
+fn a_wrong_operand_in_the_plan_is_caught() {
+    let s = subject();
+    let mut plan = s.plan();
+    // relu_backward masks with its own output instead of relu's input.
+    let step = plan
+        .steps
+        .iter_mut()
+        .find(|step| step.op == "relu_backward")
+        .unwrap();
+    let wrong = step.inputs[0];
+    step.inputs[1] = wrong;
+    assert!(s.failures(plan).iter().any(|c| c.label == "d/d add_6"));
+}
+
+#[test]
+fn steps_in_the_wrong_order_are_caught() {
+    let s = subject();
+    let mut plan = s.plan();
+    let last = plan.steps.len() - 1;
+    plan.steps.swap(0, last);
+    assert!(!s.failures(plan).is_empty());
+}
+
+#[test]
+fn one_wrong_element_among_many_is_caught() {
+    let s = subject();
+    let reference = cpu::evaluate(&s.graph, &s.feeds, &s.outputs).unwrap();
+    for &id in &s.outputs {
+        let want = reference.get(id).unwrap();
+        let right = reference.rounded(id).unwrap();
+        assert!(compare("x", &right, want).unwrap().passed());
+        let last = right.data().len() - 1;
+        for at in [0, last / 2, last] {
+            let mut wrong = right.clone();
+            let bound = want.error.iter().nth(at).unwrap();
+            wrong.data_mut()[at] += 2.5 * *bound as f32;
+            let c = compare("x", &wrong, want).unwrap();
+            assert_eq!(c.failures, 1, "{c:?}");
+            let mut wrong = right.clone();
+            wrong.data_mut()[at] = f32::NAN;
+            assert_eq!(compare("x", &wrong, want).unwrap().failures, 1);
+        }
+    }
+}
+
+fn wide(tensor: &Tensor) -> ArrayD<f64> {
+    let data = tensor.data().iter().map(|&v| f64::from(v)).collect();
+    ArrayD::from_shape_vec(IxDyn(tensor.dims()), data).unwrap()
+}
+
+/// Wrong rules, built as graphs, against central differences.
+#[test]
+fn wrong_rules_are_caught_by_central_differences() {
+    type Rule = fn(&mut Graph, NodeId, NodeId, NodeId) -> wgrad::Result<NodeId>;
+    // L = sum(c * (x @ x)), dL/dx = g x^T + x^T g with g = c.
+    let rules: [(&str, bool, Rule); 5] = [
+        ("the right rule", true, |g, x, c, _| {
+            let a = g.matmul_with(c, x, false, true)?;
+            let b = g.matmul_with(x, c, true, false)?;
+            g.add(a, b)
+        }),
+        ("a swapped axis", false, |g, x, c, _| {
+            let a = g.matmul_with(c, x, false, false)?;
+            let b = g.matmul_with(x, c, true, false)?;
+            g.add(a, b)
+        }),
+        ("only one of two consumers", false, |g, x, c, _| {
+            g.matmul_with(c, x, false, true)
+        }),
+        ("a dropped cotangent", false, |g, x, _, ones| {
+            let a = g.matmul_with(ones, x, false, true)?;
+            let b = g.matmul_with(x, ones, true, false)?;
+            g.add(a, b)
+        }),
+        ("a missing 1/N", false, |g, x, c, _| {
+            let a = g.matmul_with(c, x, false, true)?;
+            let b = g.matmul_with(x, c, true, false)?;
+            let sum = g.add(a, b)?;
+            g.scale(sum, 9.0)
+        }),
+    ];
+    let mut random = Random::new(22);
+    let mut g = Graph::new();
+    let x = g.input("x", &[3, 3]).unwrap();
+    let c = g.input("c", &[3, 3]).unwrap();
+    let ones = g.constant(Tensor::new(&[3, 3], vec![1.0; 9]).unwrap());
+    let square = g.matmul(x, x).unwrap();
+    let weighted = g.mul(c, square).unwrap();
+    let loss = g.sum_all(weighted).unwrap();
+    let feeds = BTreeMap::from([
+        ("x".to_string(), wide(&random.tensor(&[3, 3], (-1.0, 1.0)))),
+        ("c".to_string(), wide(&random.tensor(&[3, 3], (-1.0, 1.0)))),
+    ]);
+    let want = difference::gradient(&g, &feeds, loss, "x").unwrap();
+    for (what, right, rule) in rules {
+        let dx = rule(&mut g, x, c, ones).unwrap();
+        let got = cpu::evaluate_wide(&g, &feeds, &[dx]).unwrap().remove(0);
+        let agrees = got.iter().zip(&want).all(|(g, w)| (g - w).abs() <= 1e-7);
+        assert_eq!(agrees, right, "{what}");
+    }
+}
