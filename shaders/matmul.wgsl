@@ -34,7 +34,8 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> c: array<f32>;
 
 const DEPTH: u32 = 16u;
-// Sums of 64 products are added to the total, which keeps the error small.
+// Products are added in a shallow tree, which keeps the error small: four by
+// pairs, then 16 such sums in a row, then these sums of 64.
 const SLICES_PER_BLOCK: u32 = 4u;
 
 // What a workgroup works on.
@@ -133,13 +134,16 @@ fn matmul_64(
             load_b(j, k0 + kb, column + 3u),
         );
         workgroupBarrier();
-        for (var k = 0u; k < DEPTH; k += 1u) {
-            let bv = slice_b[k * 16u + tx];
-            let at = k * 64u + ty * 4u;
-            block[0] += slice_a[at] * bv;
-            block[1] += slice_a[at + 1u] * bv;
-            block[2] += slice_a[at + 2u] * bv;
-            block[3] += slice_a[at + 3u] * bv;
+        for (var k = 0u; k < DEPTH; k += 4u) {
+            let b0 = slice_b[k * 16u + tx];
+            let b1 = slice_b[k * 16u + 16u + tx];
+            let b2 = slice_b[k * 16u + 32u + tx];
+            let b3 = slice_b[k * 16u + 48u + tx];
+            for (var i = 0u; i < 4u; i += 1u) {
+                let at = k * 64u + ty * 4u + i;
+                block[i] += (slice_a[at] * b0 + slice_a[at + 64u] * b1)
+                    + (slice_a[at + 128u] * b2 + slice_a[at + 192u] * b3);
+            }
         }
         workgroupBarrier();
         slices += 1u;
@@ -186,8 +190,12 @@ fn matmul_16(
         small_a[lane] = load_a(j, j.row + ty, k0 + tx);
         small_b[lane] = load_b(j, k0 + ty, j.column + tx);
         workgroupBarrier();
-        for (var k = 0u; k < DEPTH; k += 1u) {
-            block += small_a[ty * 16u + k] * small_b[k * 16u + tx];
+        for (var k = 0u; k < DEPTH; k += 4u) {
+            let at_a = ty * 16u + k;
+            let at_b = k * 16u + tx;
+            block += (small_a[at_a] * small_b[at_b] + small_a[at_a + 1u] * small_b[at_b + 16u])
+                + (small_a[at_a + 2u] * small_b[at_b + 32u]
+                    + small_a[at_a + 3u] * small_b[at_b + 48u]);
         }
         workgroupBarrier();
         slices += 1u;

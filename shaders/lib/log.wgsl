@@ -25,7 +25,7 @@ fn log_kernel(f: f32, k: f32) -> f32 {
     p = p * f - 0.25000164;
     p = p * f + 0.3333334;
     // k LN2_HI is exact (see exp.wgsl), so only the last two additions round noticeably.
-    let tail = f * f * (p * f - 0.5) + k * LN2_LO;
+    let tail = rounded(f * f * (p * f - 0.5) + k * LN2_LO);
     return k * LN2_HI + rounded(f + tail);
 }
 

@@ -21,7 +21,7 @@ fn reciprocal_of_one_plus(e: f32) -> f32 {
     let sum_lo = rounded(sum - sum_hi) + lost;
     let remainder = rounded(1.0 - sum_hi * r) - sum_lo * r;
     // 1 / (1 + e) = r / (1 - remainder) = r (1 + remainder + remainder^2 + ...)
-    return r + r * (remainder + remainder * remainder);
+    return r + rounded(r * (remainder + remainder * remainder));
 }
 
 fn sigmoid_f32(x: f32) -> f32 {

@@ -3,8 +3,10 @@
 //! by step; [`cases`] runs folders of cases from elsewhere, [`difference`]
 //! differentiates numerically.
 
+pub mod cases;
 mod compare;
 pub mod difference;
+mod operators;
 pub mod steps;
 
 pub use compare::{Comparison, Worst, compare, ulps};

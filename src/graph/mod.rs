@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use op::{
-    Bounded, Call, Cotangent, Kernel, Lowering, MapCall, Op, Operand, Rule, Sample, Values,
+    Bounded, Builder, Call, Cotangent, Kernel, Lowering, MapCall, Op, Operand, Rule, Sample, Values,
 };
 
 use crate::error::{Error, Result};

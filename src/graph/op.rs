@@ -149,10 +149,13 @@ pub struct Rule {
     pub derivatives: Vec<String>,
 }
 
+/// Applies an op to its inputs in a graph.
+pub type Builder = Box<dyn Fn(&mut Graph, &[NodeId]) -> Result<NodeId> + Send + Sync>;
+
 /// An op with input shapes and value ranges that are worth testing.
 pub struct Sample {
     /// Applies the op to its inputs in a graph.
-    pub build: Box<dyn Fn(&mut Graph, &[NodeId]) -> Result<NodeId> + Send + Sync>,
+    pub build: Builder,
     /// The inputs' shapes.
     pub shapes: Vec<Vec<usize>>,
     /// The range that each input's random values are drawn from.

@@ -214,6 +214,7 @@ impl Graph {
 }
 
 fn samples() -> Vec<Sample> {
+    type Binary = fn(&mut Graph, NodeId, NodeId) -> Result<NodeId>;
     let g_edge = vec![1.0, -2.0, 0.0];
     // 2^-30 has p (1 - p) well above the clamp, 1e-13 below it.
     let p_edge = vec![0.0, 1.0, 0.5, 1e-13, 9.313_226e-10, 0.999_999_94, 1e-38];
@@ -227,8 +228,7 @@ fn samples() -> Vec<Sample> {
             ranges: vec![p_range, (0.0, 1.0)],
             edges: vec![p_edge.clone(), y_edge.clone()],
         });
-        let more: [fn(&mut Graph, NodeId, NodeId) -> Result<NodeId>; 2] =
-            [Graph::bce_slope, Graph::bce_slope_backward];
+        let more: [Binary; 2] = [Graph::bce_slope, Graph::bce_slope_backward];
         for op in more {
             all.push(Sample {
                 build: Box::new(move |g, x| op(g, x[0], x[1])),

@@ -55,8 +55,10 @@ const SHORT_PART: usize = 4096;
 const LONG_PART: usize = 32_768;
 const MANY_OUTPUTS: usize = 1 << 20;
 
-/// The shader adds 64 products in a row, then those sums.
+/// The shader adds four products by pairs, 16 such sums in a row, and then the
+/// sums of 64.
 const BLOCK: usize = 64;
+const FOUR: usize = 4;
 
 fn part_length(outputs: usize) -> usize {
     if outputs < MANY_OUTPUTS {
@@ -69,7 +71,7 @@ fn part_length(outputs: usize) -> usize {
 /// The longest path from a product to the result, in additions.
 fn depth(k: usize, outputs: usize) -> usize {
     let part = part_length(outputs).min(k);
-    let within = BLOCK.min(part) + part.div_ceil(BLOCK);
+    let within = 2 + BLOCK.min(part).div_ceil(FOUR) + part.div_ceil(BLOCK);
     let parts = k.div_ceil(part.max(1));
     (within + reduce::depth(parts)).min(k)
 }

@@ -3,8 +3,6 @@
 //!
 //! How each operand is read is part of the kernel; sizes and strides are not.
 
-use std::fmt::Write;
-
 use super::{KernelSource, join};
 use crate::error::{Error, Result};
 use crate::graph::MapCall;
@@ -121,97 +119,102 @@ fn merge(dims: &[usize], strides: &[Vec<usize>]) -> Vec<(usize, Vec<usize>)> {
     axes
 }
 
+/// The kernel's text after the functions: parameters, bindings, entry point.
 fn text(call: &MapCall, access: &[Access], wide: bool) -> String {
     let count = access.len();
-    let mut s = String::new();
     let item = if wide { "vec4<f32>" } else { "f32" };
-    // `String` takes all that is written to it, so these writes cannot fail.
-    let _ = write!(
-        s,
-        "struct Params {{\n    items: u32,\n    rank: u32,\n    constant: f32,\n    unused: u32,\n"
-    );
+    let mut lines: Vec<String> = Vec::new();
+    let mut put = |line: &str| lines.push(line.to_string());
+
+    put("struct Params {");
+    put("    items: u32,");
+    put("    rank: u32,");
+    put("    constant: f32,");
+    put("    unused: u32,");
     if !wide {
-        let _ = write!(s, "    sizes: array<vec4<u32>, 2>,\n");
-        let _ = write!(s, "    strides: array<vec4<u32>, {}>,\n", 2 * count);
+        put("    sizes: array<vec4<u32>, 2>,");
+        put(&format!("    strides: array<vec4<u32>, {}>,", 2 * count));
     }
-    let _ = write!(
-        s,
-        "}}\n\n@group(0) @binding(0) var<uniform> params: Params;\n"
-    );
-    for (i, a) in access.iter().enumerate() {
-        let of = if *a == Access::One { "f32" } else { item };
-        let _ = write!(
-            s,
-            "@group(0) @binding({}) var<storage, read> x{i}: array<{of}>;\n",
-            i + 1
-        );
+    put("}");
+    put("");
+    put("@group(0) @binding(0) var<uniform> params: Params;");
+    for (i, how) in access.iter().enumerate() {
+        let of = if *how == Access::One { "f32" } else { item };
+        let binding = i + 1;
+        put(&format!(
+            "@group(0) @binding({binding}) var<storage, read> x{i}: array<{of}>;"
+        ));
     }
-    let _ = write!(
-        s,
-        "@group(0) @binding({}) var<storage, read_write> y: array<{item}>;\n\n",
-        count + 1
-    );
-    let _ = write!(
-        s,
-        "@compute @workgroup_size({WG_SIZE})\nfn main(\n    \
-         @builtin(workgroup_id) wid: vec3<u32>,\n    \
-         @builtin(num_workgroups) count: vec3<u32>,\n    \
-         @builtin(local_invocation_index) lane: u32,\n) {{\n    \
-         let i = workgroup_index(wid, count) * {WG_SIZE}u + lane;\n    \
-         if (i >= params.items) {{\n        return;\n    }}\n"
-    );
-    if access.contains(&Access::Strided) {
+    let binding = count + 1;
+    put(&format!(
+        "@group(0) @binding({binding}) var<storage, read_write> y: array<{item}>;"
+    ));
+    put("");
+    put(&format!("@compute @workgroup_size({WG_SIZE})"));
+    put("fn main(");
+    put("    @builtin(workgroup_id) wid: vec3<u32>,");
+    put("    @builtin(num_workgroups) count: vec3<u32>,");
+    put("    @builtin(local_invocation_index) lane: u32,");
+    put(") {");
+    put(&format!(
+        "    let i = workgroup_index(wid, count) * {WG_SIZE}u + lane;"
+    ));
+    put("    if (i >= params.items) {");
+    put("        return;");
+    put("    }");
+    if !wide {
         for (i, _) in strided(access) {
-            let _ = write!(s, "    var at{i} = 0u;\n");
+            put(&format!("    var at{i} = 0u;"));
         }
-        let _ = write!(
-            s,
-            "    var rest = i;\n    for (var a = params.rank; a > 0u; a -= 1u) {{\n        \
-             let axis = a - 1u;\n        \
-             let size = params.sizes[axis / 4u][axis % 4u];\n        \
-             let place = rest % size;\n        rest /= size;\n"
-        );
+        put("    var rest = i;");
+        put("    for (var a = params.rank; a > 0u; a -= 1u) {");
+        put("        let axis = a - 1u;");
+        put("        let size = params.sizes[axis / 4u][axis % 4u];");
+        put("        let place = rest % size;");
+        put("        rest /= size;");
         for (i, _) in strided(access) {
             let first = 2 * i;
-            let _ = write!(
-                s,
-                "        at{i} += place * params.strides[{first}u + axis / 4u][axis % 4u];\n"
-            );
+            put(&format!(
+                "        at{i} += place * params.strides[{first}u + axis / 4u][axis % 4u];"
+            ));
         }
-        let _ = write!(s, "    }}\n");
+        put("    }");
     }
-    for (i, a) in access.iter().enumerate() {
-        let at = match a {
+    for (i, how) in access.iter().enumerate() {
+        let at = match how {
             Access::Same => "i".to_string(),
             Access::One => "0u".to_string(),
             Access::Strided => format!("at{i}"),
         };
-        let _ = write!(s, "    let v{i} = x{i}[{at}];\n");
+        put(&format!("    let v{i} = x{i}[{at}];"));
     }
-    let apply = |lane: &str| {
-        let mut args: Vec<_> = access
-            .iter()
-            .enumerate()
-            .map(|(i, a)| match a {
-                Access::One => format!("v{i}"),
-                _ => format!("v{i}{lane}"),
-            })
-            .collect();
-        if call.constant.is_some() {
-            args.push("params.constant".to_string());
-        }
-        format!("{}({})", call.function, args.join(", "))
-    };
     if wide {
-        let _ = write!(s, "    y[i] = vec4<f32>(\n");
-        for lane in [".x", ".y", ".z", ".w"] {
-            let _ = write!(s, "        {},\n", apply(lane));
+        put("    y[i] = vec4<f32>(");
+        for part in [".x", ".y", ".z", ".w"] {
+            put(&format!("        {},", apply(call, access, part)));
         }
-        let _ = write!(s, "    );\n}}\n");
+        put("    );");
     } else {
-        let _ = write!(s, "    y[i] = {};\n}}\n", apply(""));
+        put(&format!("    y[i] = {};", apply(call, access, "")));
     }
-    s
+    put("}");
+    lines.join("\n") + "\n"
+}
+
+/// The call of the function on one part of the loaded operands.
+fn apply(call: &MapCall, access: &[Access], part: &str) -> String {
+    let mut arguments: Vec<_> = access
+        .iter()
+        .enumerate()
+        .map(|(i, how)| match how {
+            Access::One => format!("v{i}"),
+            _ => format!("v{i}{part}"),
+        })
+        .collect();
+    if call.constant.is_some() {
+        arguments.push("params.constant".to_string());
+    }
+    format!("{}({})", call.function, arguments.join(", "))
 }
 
 fn strided(access: &[Access]) -> impl Iterator<Item = (usize, &Access)> {

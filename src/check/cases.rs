@@ -1,0 +1,221 @@
+//! Cases from elsewhere: folders of `cases.json` and `cases.safetensors`, each
+//! case an operator of PyTorch with arguments, a cotangent, and the output and
+//! gradients that PyTorch computed in float64. A float32 result is held to
+//! PyTorch's own rule for float32, `|got - want| <= 1e-5 + 1.3e-6 |want|`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::operators::{self, Arguments};
+use crate::autodiff::vjp;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, NodeId};
+use crate::io::{self, TensorFile};
+use crate::number;
+use crate::run::Feeds;
+use crate::run::gpu::Gpu;
+
+/// One case, as the file has it.
+#[derive(Deserialize, Clone, Debug)]
+pub struct Case {
+    /// Its name, unique in the folder.
+    #[serde(rename = "case")]
+    pub name: String,
+    /// PyTorch's name of the operator.
+    pub op: String,
+    args: Vec<Value>,
+    kwargs: Map<String, Value>,
+    cotangent: String,
+    output: String,
+    grads: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Listing {
+    #[serde(default)]
+    source: String,
+    cases: Vec<Case>,
+}
+
+/// A folder of cases with its tensors.
+pub struct Folder {
+    /// Where the cases come from, in words.
+    pub source: String,
+    /// The cases.
+    pub cases: Vec<Case>,
+    tensors: TensorFile,
+    path: PathBuf,
+}
+
+/// How a case ended.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Verdict {
+    /// Output and every gradient agree.
+    Passed {
+        /// How many values were compared.
+        values: usize,
+    },
+    /// Something differs.
+    Failed {
+        /// What, tensor by tensor.
+        reasons: Vec<String>,
+    },
+    /// wgrad does not have the operator, or not with these arguments.
+    Unsupported(String),
+}
+
+impl Folder {
+    /// Reads a folder.
+    ///
+    /// # Errors
+    /// A file is missing or malformed.
+    pub fn read(path: &Path) -> Result<Folder> {
+        let list = path.join("cases.json");
+        let text = std::fs::read_to_string(&list).map_err(|e| Error::file(&list, e.to_string()))?;
+        let listing: Listing =
+            serde_json::from_str(&text).map_err(|e| Error::file(&list, e.to_string()))?;
+        let tensors = path.join("cases.safetensors");
+        Ok(Folder {
+            source: listing.source,
+            cases: listing.cases,
+            tensors: io::read(&tensors)?,
+            path: tensors,
+        })
+    }
+
+    /// Runs one case on a GPU: forward, then every gradient.
+    ///
+    /// # Errors
+    /// The folder lacks a tensor that the case names, or the device failed. A
+    /// value that differs is no error but the verdict.
+    pub fn run(&self, case: &Case, gpu: &Gpu) -> Result<Verdict> {
+        let mut built = Build {
+            folder: self,
+            graph: Graph::new(),
+            feeds: Feeds::new(),
+            leaves: BTreeMap::new(),
+        };
+        let output = match built.output(case) {
+            Ok(output) => output,
+            Err(Error::Unsupported(reason)) => return Ok(Verdict::Unsupported(reason)),
+            Err(error) => return Err(self.within(case, &error)),
+        };
+        let cotangent = built.leaf(&case.cotangent)?;
+        let keys: Vec<&String> = case.grads.keys().collect();
+        let mut wrt = Vec::with_capacity(keys.len());
+        for key in &keys {
+            wrt.push(built.leaf(key)?);
+        }
+        let grads = vjp(&mut built.graph, output, cotangent, &wrt)
+            .map_err(|error| self.within(case, &error))?;
+        let mut wanted = vec![output];
+        wanted.extend(&grads);
+        let mut program = gpu.compile(&built.graph, &wanted)?;
+        program.set_all(&built.feeds)?;
+        let outputs = program.run()?;
+
+        let mut reasons = Vec::new();
+        let mut values = 0;
+        let truths = std::iter::once(&case.output).chain(case.grads.values());
+        for (&node, truth) in wanted.iter().zip(truths) {
+            let got = outputs.get(node)?;
+            let want = self.tensor(truth)?;
+            let wide = want
+                .to_f64()
+                .map_err(|e| Error::file(&self.path, e.to_string()))?;
+            values += wide.len();
+            if got.dims() != want.shape {
+                reasons.push(format!(
+                    "{truth}: shape {}, not {:?}",
+                    got.shape(),
+                    want.shape
+                ));
+                continue;
+            }
+            let pairs = || got.data().iter().zip(&wide);
+            let bad = pairs().filter(|(g, w)| !close(f64::from(**g), **w)).count();
+            let first = pairs()
+                .enumerate()
+                .find(|(_, (g, w))| !close(f64::from(**g), **w));
+            if let Some((i, (g, w))) = first {
+                reasons.push(format!(
+                    "{truth}: {bad} of {} values differ, first at {i}: got {}, want {}",
+                    wide.len(),
+                    number::show(*g),
+                    number::show_wide(*w)
+                ));
+            }
+        }
+        Ok(if reasons.is_empty() {
+            Verdict::Passed { values }
+        } else {
+            Verdict::Failed { reasons }
+        })
+    }
+
+    fn tensor(&self, key: &str) -> Result<&io::Stored> {
+        self.tensors
+            .get(key)
+            .ok_or_else(|| Error::file(&self.path, format!("there is no tensor `{key}`")))
+    }
+
+    fn within(&self, case: &Case, error: &Error) -> Error {
+        Error::file(&self.path, format!("case `{}`: {error}", case.name))
+    }
+}
+
+/// PyTorch's own rule for float32 (`torch.testing.assert_close`).
+pub fn close(got: f64, want: f64) -> bool {
+    got == want
+        || (got.is_nan() && want.is_nan())
+        || (got - want).abs() <= 1e-5 + 1.3e-6 * want.abs()
+}
+
+/// A case on its way into a graph.
+struct Build<'f> {
+    folder: &'f Folder,
+    graph: Graph,
+    feeds: Feeds,
+    leaves: BTreeMap<String, NodeId>,
+}
+
+impl Build<'_> {
+    fn output(&mut self, case: &Case) -> Result<NodeId> {
+        let operator = operators::find(&case.op)?;
+        let mut arguments = Arguments::default();
+        for value in &case.args {
+            let argument = self.argument(value)?;
+            arguments.positional.push(argument);
+        }
+        for (name, value) in &case.kwargs {
+            let argument = self.argument(value)?;
+            arguments.named.insert(name.clone(), argument);
+        }
+        operator(&mut self.graph, &arguments)
+    }
+
+    /// A tensor becomes a leaf of the graph; anything else stays what it is.
+    fn argument(&mut self, value: &Value) -> Result<operators::Argument> {
+        match value.get("tensor").and_then(Value::as_str) {
+            Some(key) => Ok(operators::Argument::Node(self.leaf(key)?)),
+            None => Ok(operators::Argument::Plain(value.clone())),
+        }
+    }
+
+    fn leaf(&mut self, key: &str) -> Result<NodeId> {
+        if let Some(&known) = self.leaves.get(key) {
+            return Ok(known);
+        }
+        let stored = self.folder.tensor(key)?;
+        let converted = stored
+            .to_tensor()
+            .map_err(|e| Error::file(&self.folder.path, e.to_string()))?;
+        let id = self.graph.input(key, converted.tensor.dims())?;
+        self.feeds.insert(key.to_string(), converted.tensor);
+        self.leaves.insert(key.to_string(), id);
+        Ok(id)
+    }
+}

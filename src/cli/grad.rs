@@ -1,0 +1,273 @@
+//! `wgrad grad`: the user's own network and data.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use wgrad::io::csv::ColumnRef;
+use wgrad::nn::{Loss, Network};
+use wgrad::report::{Report, json, text};
+use wgrad::solution::{Detail, Problem, Solution, solve};
+use wgrad::{Error, Result, Tensor, io};
+
+use super::{EngineArgs, Outcome, output};
+
+/// What to differentiate, and on what.
+#[derive(Args)]
+pub struct GradArgs {
+    /// The network: PyTorch code, what print(model) shows, or a file of either
+    #[arg(long, value_name = "TEXT|FILE")]
+    net: String,
+
+    /// BCELoss, BCEWithLogitsLoss or MSELoss, with reduction='mean'|'sum'|'none'
+    #[arg(long)]
+    loss: String,
+
+    /// A state dict: .pth or .safetensors; without it, PyTorch's own
+    /// initialisation from --seed
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+
+    /// The batch: .npy, .safetensors (FILE:KEY picks a tensor) or .csv
+    #[arg(long, value_name = "FILE")]
+    input: String,
+
+    /// The targets: .npy, .safetensors (FILE:KEY) or .csv
+    #[arg(long, value_name = "FILE", required_unless_present = "target_column")]
+    target: Option<String>,
+
+    /// The column of the --input CSV that holds the targets
+    #[arg(long, value_name = "NAME|N", conflicts_with = "target")]
+    target_column: Option<String>,
+
+    /// Save loss, output, value.<i>, grad.<i>, grad.input and grad.<key>
+    #[arg(long, value_name = "FILE.safetensors")]
+    save: Option<PathBuf>,
+
+    /// Show the worked solution
+    #[arg(long)]
+    explain: bool,
+
+    /// Do not compare with the CPU reference
+    #[arg(long)]
+    no_check: bool,
+
+    /// The seed of the initial weights, as torch.manual_seed(S)
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    seed: u64,
+}
+
+pub fn run(args: &GradArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcome> {
+    let problem = read_problem(args)?;
+    let prepared = problem.prepare()?;
+    for warning in &prepared.warnings {
+        output::notice(warning);
+    }
+    let gpu = engine.open()?;
+    if gpu.is_none() {
+        output::notice("--cpu: the CPU reference alone, in float64; nothing ran on a GPU");
+    }
+    let detail = Detail {
+        every_step: args.explain,
+        check: !args.no_check,
+    };
+    let report = Report::new(solve(&prepared, gpu.as_ref(), detail)?);
+    for warning in &report.solution.warnings {
+        output::notice(warning);
+    }
+    if let Some(path) = &args.save {
+        save(path, &report.solution)?;
+    }
+    if as_json {
+        output::json(&json::report(&report))?;
+    } else {
+        output::data(&text::heading(&report))?;
+        if args.explain {
+            output::data(&text::worked_solution(&report))?;
+        }
+        output::data(&text::overview(&report))?;
+        output::data(&text::failures(&report))?;
+        output::data(&format!("\n{}", text::closing(&report)))?;
+    }
+    Ok(if report.tally().passed() {
+        Outcome::Good
+    } else {
+        Outcome::Differs
+    })
+}
+
+fn save(path: &Path, solution: &Solution) -> Result<()> {
+    let tensors: Vec<(String, Tensor)> = solution
+        .named
+        .iter()
+        .filter_map(|(name, _)| Some((name.clone(), solution.value(name)?.clone())))
+        .collect();
+    let metadata = BTreeMap::from([
+        ("network".to_string(), solution.network.clone()),
+        ("loss".to_string(), solution.loss.clone()),
+    ]);
+    io::safetensors::save(path, &tensors, &metadata)?;
+    output::notice(&format!(
+        "saved {} tensors to {}",
+        tensors.len(),
+        path.display()
+    ));
+    Ok(())
+}
+
+fn read_problem(args: &GradArgs) -> Result<Problem> {
+    let network = Network::parse(&text_or_file(&args.net)?)?;
+    let loss = Loss::parse(&args.loss)?;
+    let weights = match &args.weights {
+        Some(path) => {
+            let weights = read_weights(path)?;
+            let fits = network.check_weights(&weights);
+            fits.map_err(|e| Error::file(path, e.to_string()))?;
+            weights
+        }
+        None => {
+            output::notice(&format!(
+                "no --weights: PyTorch's initialisation after torch.manual_seed({})",
+                args.seed
+            ));
+            network.init(args.seed)?
+        }
+    };
+    let (input, from_csv) = read_input(args)?;
+    let target = match (&args.target, from_csv) {
+        (Some(target), _) => read_tensor(target, &["target", "y"])?,
+        (None, Some(target)) => target,
+        (None, None) => {
+            return Err(Error::Text(
+                "--target-column needs a .csv as --input; give --target otherwise".to_string(),
+            ));
+        }
+    };
+    finite("--input", &args.input, &input)?;
+    Ok(Problem {
+        network,
+        loss,
+        weights,
+        input,
+        target,
+    })
+}
+
+/// The text itself, or that of the file it names.
+fn text_or_file(given: &str) -> Result<String> {
+    let path = Path::new(given);
+    // A network has parentheses; a name that has none can only be a file.
+    if path.is_file() || !given.contains('(') {
+        return std::fs::read_to_string(path).map_err(|e| {
+            Error::file(
+                path,
+                format!("{e}; --net takes a network's text or a file with it"),
+            )
+        });
+    }
+    Ok(given.to_string())
+}
+
+fn read_weights(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let file = io::read(path)?;
+    tell(&file.notices);
+    let mut weights = BTreeMap::new();
+    for stored in &file.tensors {
+        let converted = stored
+            .to_tensor()
+            .map_err(|e| Error::file(path, e.to_string()))?;
+        tell(converted.notice.as_slice());
+        let tensor = converted.tensor;
+        let bad = tensor.data().iter().filter(|v| !v.is_finite()).count();
+        if bad > 0 {
+            output::notice(&format!(
+                "`{}` holds {bad} values that are not finite",
+                stored.key
+            ));
+        }
+        weights.insert(stored.key.clone(), tensor);
+    }
+    Ok(weights)
+}
+
+/// The batch and, if the file is a CSV with a target column, the targets.
+fn read_input(args: &GradArgs) -> Result<(Tensor, Option<Tensor>)> {
+    if !is_csv(Path::new(&args.input)) {
+        return Ok((read_tensor(&args.input, &["input", "x"])?, None));
+    }
+    let column = args.target_column.as_ref().map(|text| match text.parse() {
+        Ok(index) => ColumnRef::Index(index),
+        Err(_) => ColumnRef::Name(text.clone()),
+    });
+    let table = io::csv::read(Path::new(&args.input), column.as_ref())?;
+    tell(&table.notices);
+    Ok((table.features, table.target))
+}
+
+/// One tensor of a file: the only one, the one of the usual name, or the one
+/// that `FILE:KEY` names.
+fn read_tensor(given: &str, usual: &[&str]) -> Result<Tensor> {
+    let (path, key) = match given.rsplit_once(':') {
+        Some((path, key)) if !Path::new(given).exists() && Path::new(path).exists() => {
+            (Path::new(path), Some(key))
+        }
+        _ => (Path::new(given), None),
+    };
+    if is_csv(path) {
+        let table = io::csv::read(path, None)?;
+        tell(&table.notices);
+        return Ok(table.features);
+    }
+    let file = io::read(path)?;
+    tell(&file.notices);
+    let stored = match (key, &file.tensors[..]) {
+        (Some(key), _) => file.get(key),
+        (None, [only]) => Some(only),
+        (None, _) => usual.iter().find_map(|name| file.get(name)),
+    };
+    let stored = stored.ok_or_else(|| {
+        let keys: Vec<_> = file.tensors.iter().map(|t| t.key.as_str()).collect();
+        let wanted = key.map_or_else(
+            || format!("several tensors and none named {}", usual.join(" or ")),
+            |key| format!("no tensor `{key}`"),
+        );
+        Error::file(
+            path,
+            format!("{wanted}; it holds {}; write FILE:KEY", keys.join(", ")),
+        )
+    })?;
+    let converted = stored
+        .to_tensor()
+        .map_err(|e| Error::file(path, e.to_string()))?;
+    tell(converted.notice.as_slice());
+    Ok(converted.tensor)
+}
+
+fn tell(notices: &[String]) {
+    for notice in notices {
+        output::notice(notice);
+    }
+}
+
+fn is_csv(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("csv"))
+}
+
+/// Refuses data that is not finite, naming the first such element.
+fn finite(option: &str, path: &str, tensor: &Tensor) -> Result<()> {
+    let Some(i) = tensor.data().iter().position(|v| !v.is_finite()) else {
+        return Ok(());
+    };
+    let at: Vec<_> = tensor
+        .shape()
+        .strides()
+        .iter()
+        .zip(tensor.dims())
+        .map(|(s, d)| i / s % d)
+        .collect();
+    Err(Error::Data(format!(
+        "{option} {path}: element {at:?} is {}; remove or replace such rows",
+        tensor.data()[i]
+    )))
+}

@@ -1,0 +1,175 @@
+//! What the command line offers: its arguments, and what each subcommand does
+//! with them. The work itself is the library's.
+
+mod adapters;
+mod check;
+mod exercise;
+mod grad;
+mod inspect;
+mod output;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use wgrad::run::gpu::{Adapters, Backend, DeviceKind, Gpu, GpuOptions, Selection};
+use wgrad::{Error, Result};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  all is well
+  1  values differ (or a case is unsupported)
+  2  usage: the command line, the network's text, shapes that do not fit
+  3  no adapter
+  4  a bad file, or bad data in one
+  5  device lost, out of memory, over a limit, or timed out
+
+Environment:
+  WGPU_BACKEND       backends to look at (vulkan,metal,dx12,gl)
+  WGPU_ADAPTER_NAME  a part of the adapter's name, or its index
+  NO_COLOR           no colours
+  RUST_LOG           logging of wgrad and wgpu (off by default)";
+
+/// Exact, inspectable, fast gradients on any GPU, in plain WGSL.
+///
+/// Without a subcommand, solves the exercise that wgrad was born from and
+/// compares every number with the CPU reference, PyTorch and the printed sheet.
+#[derive(Parser)]
+#[command(version, after_help = EXIT_CODES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    engine: EngineArgs,
+
+    /// JSON on stdout instead of text
+    #[arg(long, global = true)]
+    json: bool,
+
+    /// Colours
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    color: Color,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Values and gradients of your own network on your own data
+    Grad(grad::GradArgs),
+    /// Run gradient cases from a folder (cases.json, cases.safetensors)
+    Check(check::CheckArgs),
+    /// List what a .pth, .safetensors or .npy file holds, executing nothing
+    Inspect {
+        /// The file
+        file: PathBuf,
+    },
+    /// List the adapters, and mark the one that a plain run takes
+    Adapters,
+}
+
+/// Where to compute.
+#[derive(Args)]
+struct EngineArgs {
+    /// The adapter: its index in `wgrad adapters`, or a part of its name
+    #[arg(long, global = true, value_name = "N|NAME")]
+    adapter: Option<String>,
+
+    /// Look at this backend only: vulkan, metal, dx12, gl
+    #[arg(long, global = true, value_name = "B")]
+    backend: Option<Backend>,
+
+    /// Use the CPU reference alone, in float64; no GPU
+    #[arg(long, global = true, conflicts_with_all = ["adapter", "backend"])]
+    cpu: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Color {
+    /// Where the output is a terminal and NO_COLOR is unset
+    Auto,
+    Always,
+    Never,
+}
+
+impl EngineArgs {
+    /// What the flags ask for, and where they are silent the environment.
+    fn selection(&self) -> Result<Selection> {
+        let mut selection = Selection::from_env()?;
+        if let Some(backend) = self.backend {
+            selection.backends = vec![backend];
+        }
+        if self.adapter.is_some() {
+            selection.adapter.clone_from(&self.adapter);
+        }
+        Ok(selection)
+    }
+
+    /// The device to compute on; `None` for the CPU reference, which only
+    /// `--cpu` chooses.
+    fn open(&self) -> Result<Option<Gpu>> {
+        if self.cpu {
+            return Ok(None);
+        }
+        let options = GpuOptions {
+            selection: self.selection()?,
+            ..GpuOptions::default()
+        };
+        let gpu = pollster::block_on(Gpu::open(options))?;
+        if gpu.adapter().kind == DeviceKind::Software {
+            output::notice(&format!(
+                "{} is a software adapter: its numbers count, its speed is not a GPU's",
+                gpu.adapter().name
+            ));
+        }
+        Ok(Some(gpu))
+    }
+
+    /// All adapters, and the one that these arguments choose.
+    fn list(&self) -> Result<(Adapters, Result<usize>)> {
+        let selection = self.selection()?;
+        let adapters = pollster::block_on(Adapters::list(&selection));
+        let chosen = adapters.choose(&selection);
+        Ok((adapters, chosen))
+    }
+}
+
+/// How a subcommand ended, if it ended by itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Good,
+    Differs,
+}
+
+fn code(error: &Error) -> u8 {
+    match error {
+        Error::NoAdapter(_) => 3,
+        Error::File { .. } | Error::Data(_) => 4,
+        Error::Limit(_)
+        | Error::OutOfMemory(_)
+        | Error::DeviceLost(_)
+        | Error::Timeout(_)
+        | Error::Gpu(_) => 5,
+        _ => 2,
+    }
+}
+
+/// Parses the command line and does what it says.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    output::set_color(cli.color);
+    let result = match &cli.command {
+        None => exercise::run(&cli.engine, cli.json),
+        Some(Command::Grad(args)) => grad::run(args, &cli.engine, cli.json),
+        Some(Command::Check(args)) => check::run(args, &cli.engine, cli.json),
+        Some(Command::Inspect { file }) => inspect::run(file, cli.json),
+        Some(Command::Adapters) => adapters::run(&cli.engine, cli.json),
+    };
+    match result {
+        Ok(Outcome::Good) => ExitCode::SUCCESS,
+        Ok(Outcome::Differs) => ExitCode::from(1),
+        Err(error) => {
+            output::error(&error.to_string());
+            ExitCode::from(code(&error))
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Writing: data to stdout, words about it to stderr, colours where wanted.
+
+use std::io::{ErrorKind, Write};
+
+use wgrad::{Error, Result};
+
+use super::Color;
+
+/// Decides on colours for both streams. `auto` heeds NO_COLOR and whether the
+/// stream is a terminal.
+pub fn set_color(color: Color) {
+    let choice = match color {
+        Color::Auto => anstream::ColorChoice::Auto,
+        Color::Always => anstream::ColorChoice::Always,
+        Color::Never => anstream::ColorChoice::Never,
+    };
+    choice.write_global();
+}
+
+/// Writes to stdout. A reader that has gone away (`wgrad | head`) ends the
+/// output and is no error.
+pub fn data(text: &str) -> Result<()> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::file("stdout", e.to_string())),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a JSON document to stdout.
+pub fn json(value: &serde_json::Value) -> Result<()> {
+    data(&format!("{value:#}\n"))
+}
+
+/// Tells something that is no error.
+pub fn notice(text: &str) {
+    anstream::eprintln!("\x1b[33mnotice:\x1b[0m {text}");
+}
+
+/// Tells what went wrong.
+pub fn error(text: &str) {
+    anstream::eprintln!("\x1b[31merror:\x1b[0m {text}");
+}

@@ -1,0 +1,230 @@
+//! NumPy's `.npy`: a header that is a Python dict, then the elements in C or
+//! Fortran order. The `ndarray-npy` crate does the reading; the type is looked
+//! up in the header first, since it must be known beforehand.
+
+use std::io::Cursor;
+
+use half::f16;
+use ndarray::ArrayD;
+use ndarray_npy::{ReadNpyExt, ReadableElement};
+
+use super::{Dtype, Format, Stored, TensorFile, element_count};
+
+pub(super) fn read(bytes: &[u8], stem: &str) -> Result<TensorFile, String> {
+    let header = header(bytes)?;
+    let descr = field(header, "descr").ok_or("its header names no type")?;
+    let descr = descr.trim_matches(['\'', '"']);
+    // The shape's own claim, against the file's size and before any memory is
+    // taken.
+    let (kind, width) = descr.split_at(descr.len().min(1));
+    if kind == ">" {
+        return Err(format!(
+            "big-endian values ({descr}); save with dtype='<{width}'"
+        ));
+    }
+    let code = descr.trim_start_matches(['<', '|', '=']);
+    let dtype = match code {
+        "f8" => Dtype::F64,
+        "f4" => Dtype::F32,
+        "f2" => Dtype::F16,
+        "i8" => Dtype::I64,
+        "i4" => Dtype::I32,
+        "i2" => Dtype::I16,
+        "i1" => Dtype::I8,
+        "u1" => Dtype::U8,
+        "b1" => Dtype::Bool,
+        _ => {
+            return Err(format!(
+                "values of type `{descr}`; save with .astype('float32')"
+            ));
+        }
+    };
+    let shape = shape(header)?;
+    let size = element_count(&shape)?.checked_mul(dtype.size());
+    if size.is_none_or(|size| size > bytes.len()) {
+        return Err(format!(
+            "shape {shape:?} of {dtype} is more than the file holds; was it cut off?"
+        ));
+    }
+    let (shape, data) = match dtype {
+        Dtype::F64 => typed::<f64, 8>(bytes, f64::to_le_bytes)?,
+        Dtype::F32 => typed::<f32, 4>(bytes, f32::to_le_bytes)?,
+        Dtype::F16 | Dtype::Bf16 => halves(bytes, header, &shape)?,
+        Dtype::I64 => typed::<i64, 8>(bytes, i64::to_le_bytes)?,
+        Dtype::I32 => typed::<i32, 4>(bytes, i32::to_le_bytes)?,
+        Dtype::I16 => typed::<i16, 2>(bytes, i16::to_le_bytes)?,
+        Dtype::I8 => typed::<i8, 1>(bytes, i8::to_le_bytes)?,
+        Dtype::U8 => typed::<u8, 1>(bytes, u8::to_le_bytes)?,
+        Dtype::Bool => typed::<bool, 1>(bytes, |v| [u8::from(v)])?,
+    };
+    Ok(TensorFile {
+        format: Format::Npy,
+        tensors: vec![Stored::new(stem.to_string(), shape, dtype, data)?],
+        notices: Vec::new(),
+    })
+}
+
+/// The header's text.
+fn header(bytes: &[u8]) -> Result<&str, String> {
+    let cut = "cut off in its header";
+    let major = *bytes.get(6).ok_or(cut)?;
+    let (start, length) = match major {
+        1 => {
+            let b = bytes.get(8..10).ok_or(cut)?;
+            (10, usize::from(u16::from_le_bytes([b[0], b[1]])))
+        }
+        2 | 3 => {
+            let b = bytes.get(8..12).ok_or(cut)?;
+            (12, u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize)
+        }
+        other => return Err(format!("version {other} of the npy format")),
+    };
+    let text = bytes.get(start..start + length).ok_or(cut)?;
+    std::str::from_utf8(text).map_err(|_| "a header that is not UTF-8".to_string())
+}
+
+/// The text after a key of the header, up to the next comma outside of
+/// parentheses.
+fn field<'h>(header: &'h str, key: &str) -> Option<&'h str> {
+    let at = header.find(&format!("'{key}'"))?;
+    let rest = header[at..].split_once(':')?.1.trim_start();
+    let mut depth = 0;
+    let end = rest.find(|c| {
+        match c {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ => {}
+        }
+        depth == 0 && (c == ',' || c == '}')
+    });
+    Some(rest[..end.unwrap_or(rest.len())].trim())
+}
+
+fn shape(header: &str) -> Result<Vec<usize>, String> {
+    let text = field(header, "shape").ok_or("its header names no shape")?;
+    let inner = text.trim_start_matches('(').trim_end_matches(')');
+    inner
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(|part| part.parse().map_err(|_| format!("a shape of {text}")))
+        .collect()
+}
+
+type Parts = (Vec<usize>, Vec<u8>);
+
+fn typed<T: ReadableElement + Copy, const N: usize>(
+    bytes: &[u8],
+    encode: impl Fn(T) -> [u8; N],
+) -> Result<Parts, String> {
+    let array = ArrayD::<T>::read_npy(Cursor::new(bytes))
+        .map_err(|e| format!("{e}; was the file cut off?"))?;
+    // Iteration is row-major whatever the order in the file was.
+    let data = array.iter().flat_map(|&v| encode(v)).collect();
+    Ok((array.shape().to_vec(), data))
+}
+
+/// float16, which `ndarray-npy` does not read: the raw bytes after the header.
+fn halves(bytes: &[u8], header: &str, shape: &[usize]) -> Result<Parts, String> {
+    let size = element_count(shape)?.saturating_mul(2);
+    let start = bytes.len().checked_sub(size).ok_or("cut off")?;
+    let data = &bytes[start..];
+    if field(header, "fortran_order") != Some("True") {
+        return Ok((shape.to_vec(), data.to_vec()));
+    }
+    let values: Vec<f16> = data
+        .chunks_exact(2)
+        .map(|c| f16::from_le_bytes([c[0], c[1]]))
+        .collect();
+    let mut turned = shape.to_vec();
+    turned.reverse();
+    let array = ArrayD::from_shape_vec(turned, values).map_err(|e| e.to_string())?;
+    let data = array
+        .reversed_axes()
+        .iter()
+        .flat_map(|v| v.to_le_bytes())
+        .collect();
+    Ok((shape.to_vec(), data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn npy(descr: &str, fortran: bool, shape: &str, data: &[u8]) -> Vec<u8> {
+        let order = if fortran { "True" } else { "False" };
+        let mut header =
+            format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}");
+        while (header.len() + 11) % 64 != 0 {
+            header.push(' ');
+        }
+        header.push('\n');
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.as_bytes());
+        bytes.extend(data);
+        bytes
+    }
+
+    fn values(bytes: &[u8]) -> Result<Vec<f64>, String> {
+        let file = read(bytes, "x")?;
+        file.tensors[0].to_f64().map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn types_and_orders() {
+        let f4: Vec<u8> = (0..6).flat_map(|i| (i as f32).to_le_bytes()).collect();
+        assert_eq!(
+            values(&npy("<f4", false, "(2, 3)", &f4)).unwrap(),
+            [0., 1., 2., 3., 4., 5.]
+        );
+        assert_eq!(
+            values(&npy("<f4", true, "(2, 3)", &f4)).unwrap(),
+            [0., 2., 4., 1., 3., 5.]
+        );
+        let f2: Vec<u8> = (0..6)
+            .flat_map(|i| f16::from_f32(i as f32).to_le_bytes())
+            .collect();
+        assert_eq!(
+            values(&npy("<f2", false, "(6,)", &f2)).unwrap(),
+            [0., 1., 2., 3., 4., 5.]
+        );
+        assert_eq!(
+            values(&npy("<f2", true, "(2, 3)", &f2)).unwrap(),
+            [0., 2., 4., 1., 3., 5.]
+        );
+        assert_eq!(
+            values(&npy("|u1", false, "(2,)", &[7, 255])).unwrap(),
+            [7., 255.]
+        );
+        assert_eq!(
+            values(&npy("|b1", false, "(2,)", &[0, 1])).unwrap(),
+            [0., 1.]
+        );
+        assert_eq!(
+            values(&npy("<i8", false, "()", &(-3i64).to_le_bytes())).unwrap(),
+            [-3.]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_why() {
+        for (bytes, text) in [
+            (npy(">f4", false, "(1,)", &[0; 4]), "big-endian"),
+            (npy("<c8", false, "(1,)", &[0; 8]), "astype"),
+            (
+                npy("<f4", false, "(1000000000000,)", &[0; 4]),
+                "more than the file holds",
+            ),
+            (
+                npy("<f4", false, "(18446744073709551615, 2)", &[0; 4]),
+                "more elements",
+            ),
+            (npy("<f4", false, "(-1,)", &[0; 4]), "shape"),
+            (npy("<f4", false, "(3,)", &[0; 4]), "cut off"),
+        ] {
+            let error = read(&bytes, "x").unwrap_err();
+            assert!(error.contains(text), "{error}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! safetensors: a JSON header and raw little-endian data. Reading is the
+//! `safetensors` crate's; saving goes to a temporary file that is renamed, so
+//! that no half-written file is ever left.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::path::Path;
+
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype as Theirs, SafeTensors};
+
+use super::{Dtype, Format, Stored, TensorFile};
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// Whether bytes start like a safetensors file: a header length that fits,
+/// then a JSON object.
+pub(super) fn looks_like(bytes: &[u8]) -> bool {
+    let length = bytes.first_chunk::<8>().map(|b| u64::from_le_bytes(*b));
+    length.is_some_and(|n| n < 1 << 32) && bytes.get(8) == Some(&b'{')
+}
+
+pub(super) fn read(bytes: &[u8]) -> Result<TensorFile, String> {
+    let file = SafeTensors::deserialize(bytes)
+        .map_err(|e| format!("a damaged safetensors file: {e}; was it cut off?"))?;
+    let mut views: Vec<_> = file.iter().collect();
+    views.sort_by(|a, b| a.0.cmp(b.0));
+    let mut tensors = Vec::with_capacity(views.len());
+    for (key, view) in views {
+        let dtype = match view.dtype() {
+            Theirs::F64 => Dtype::F64,
+            Theirs::F32 => Dtype::F32,
+            Theirs::F16 => Dtype::F16,
+            Theirs::BF16 => Dtype::Bf16,
+            Theirs::I64 => Dtype::I64,
+            Theirs::I32 => Dtype::I32,
+            Theirs::I16 => Dtype::I16,
+            Theirs::I8 => Dtype::I8,
+            Theirs::U8 => Dtype::U8,
+            Theirs::BOOL => Dtype::Bool,
+            other => return Err(format!("`{key}` has the type {other:?}, which is not read")),
+        };
+        let bytes = view.data().to_vec();
+        tensors.push(Stored::new(
+            key.to_string(),
+            view.shape().to_vec(),
+            dtype,
+            bytes,
+        )?);
+    }
+    Ok(TensorFile {
+        format: Format::Safetensors,
+        tensors,
+        notices: Vec::new(),
+    })
+}
+
+/// Saves tensors under their keys, with `metadata` in the header.
+///
+/// # Errors
+/// [`Error::File`]: two tensors have one key, or the folder cannot be written.
+pub fn save(
+    path: &Path,
+    tensors: &[(String, Tensor)],
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
+    let failed = |e: String| Error::file(path, e);
+    let mut views: BTreeMap<&str, TensorView<'_>> = BTreeMap::new();
+    for (key, tensor) in tensors {
+        let data: &[u8] = bytemuck::cast_slice(tensor.data());
+        let view = TensorView::new(Theirs::F32, tensor.dims().to_vec(), data)
+            .map_err(|e| failed(e.to_string()))?;
+        if views.insert(key, view).is_some() {
+            return Err(failed(format!("two tensors named `{key}`")));
+        }
+    }
+    let metadata: HashMap<String, String> = metadata.clone().into_iter().collect();
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| failed(e.to_string()))?;
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| failed(e.to_string()))?;
+    file.write_all(&bytes).map_err(|e| failed(e.to_string()))?;
+    file.persist(path).map_err(|e| failed(e.to_string()))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_saved_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        let tensors = vec![
+            ("loss".to_string(), Tensor::scalar(0.5)),
+            ("w".to_string(), Tensor::new(&[2, 0], vec![]).unwrap()),
+            (
+                "v".to_string(),
+                Tensor::new(&[3], vec![1.0, f32::NAN, -0.0]).unwrap(),
+            ),
+        ];
+        save(&path, &tensors, &BTreeMap::new()).unwrap();
+        let file = super::super::read(&path).unwrap();
+        assert_eq!(file.tensors.len(), 3);
+        for (key, tensor) in &tensors {
+            let got = file.get(key).unwrap().to_tensor().unwrap().tensor;
+            assert_eq!(got.shape(), tensor.shape());
+            let bits = |t: &Tensor| t.data().iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&got), bits(tensor));
+        }
+        let lost = folder.path().join("no/such/folder.safetensors");
+        assert!(save(&lost, &tensors, &BTreeMap::new()).is_err());
+        let twice = [tensors[0].clone(), tensors[0].clone()];
+        assert!(save(&path, &twice, &BTreeMap::new()).is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,178 @@
+//! A report as JSON: the same as on the terminal, for scripts.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::Report;
+use crate::check::Comparison;
+use crate::exercise::Match;
+use crate::graph::Role;
+use crate::run::gpu::AdapterDescription;
+use crate::solution::{Engine, Named};
+use crate::tensor::Tensor;
+
+/// Tensors up to this many elements are written whole, larger ones as a
+/// summary: shape, first values, norm.
+const WHOLE: usize = 10_000;
+const FIRST: usize = 8;
+
+/// An adapter with the limits that matter.
+pub fn adapter(d: &AdapterDescription) -> Value {
+    json!({
+        "index": d.index,
+        "name": d.name,
+        "type": d.kind.to_string(),
+        "backend": d.backend.to_string(),
+        "driver": d.driver,
+        "max_storage_buffer_binding_size": d.max_binding,
+        "max_buffer_size": d.max_buffer,
+        "max_compute_invocations_per_workgroup": d.max_invocations,
+        "max_compute_workgroup_storage_size": d.workgroup_memory,
+    })
+}
+
+/// Values, or their summary. NaN and infinities, for which JSON has no number,
+/// become the strings "nan", "inf" and "-inf".
+fn values<T: Copy + Into<f64> + Serialize>(shape: &[usize], list: &[T]) -> Value {
+    let number = |v: &T| {
+        let wide: f64 = (*v).into();
+        if wide.is_finite() {
+            json!(v)
+        } else if wide.is_nan() {
+            json!("nan")
+        } else if wide > 0.0 {
+            json!("inf")
+        } else {
+            json!("-inf")
+        }
+    };
+    if list.len() <= WHOLE {
+        return Value::Array(list.iter().map(number).collect());
+    }
+    let squares = list.iter().map(|&v| {
+        let wide: f64 = v.into();
+        wide * wide
+    });
+    json!({
+        "shape": shape,
+        "first": list[..FIRST].iter().map(number).collect::<Vec<_>>(),
+        "norm": squares.sum::<f64>().sqrt(),
+    })
+}
+
+fn of_tensor(tensor: &Tensor) -> Value {
+    values(tensor.dims(), tensor.data())
+}
+
+fn comparison(c: &Comparison) -> Value {
+    let finite = |v: f64| {
+        if v.is_finite() {
+            json!(v)
+        } else {
+            json!("inf")
+        }
+    };
+    json!({
+        "elements": c.elements,
+        "failures": c.failures,
+        "unbounded": c.unbounded,
+        "max_ulps": finite(c.max_ulps),
+        "max_share_of_bound": finite(c.max_share),
+    })
+}
+
+/// The whole report.
+pub fn report(report: &Report) -> Value {
+    let solution = &report.solution;
+    let engine = match &solution.engine {
+        Engine::Gpu(d) => json!({ "kind": "gpu", "adapter": adapter(d) }),
+        Engine::Reference => json!({ "kind": "cpu reference (float64)" }),
+    };
+    let leaves: Vec<_> = solution
+        .leaves
+        .iter()
+        .map(|leaf| {
+            json!({
+                "label": leaf.label,
+                "symbol": leaf.symbol,
+                "shape": leaf.value.dims(),
+                "values": of_tensor(&leaf.value),
+            })
+        })
+        .collect();
+    let steps: Vec<_> = solution
+        .steps
+        .iter()
+        .map(|step| {
+            let reference = step.reference.as_ref().map(|r| {
+                let list: Vec<f64> = r.value.iter().copied().collect();
+                values(r.value.shape(), &list)
+            });
+            json!({
+                "label": step.label,
+                "symbol": step.symbol,
+                "op": step.op,
+                "rule": step.rule,
+                "role": match step.role { Role::Forward => "forward", Role::Backward => "backward" },
+                "shape": step.value.dims(),
+                "numbers": step.numbers,
+                "values": of_tensor(&step.value),
+                "reference": reference,
+                "pytorch": report.pytorch_of(step).map(|v| values(step.value.dims(), v)),
+                "end_to_end": step.comparison.as_ref().map(comparison),
+                "this_step": step.local.as_ref().map(comparison),
+            })
+        })
+        .collect();
+    let mut named = serde_json::Map::new();
+    for (name, place) in &solution.named {
+        let value = match place {
+            Named::Step(i) => json!({ "step": i }),
+            Named::Constant(tensor) => json!({ "values": of_tensor(tensor) }),
+        };
+        named.insert(name.clone(), value);
+    }
+    let sheet: Vec<_> = report
+        .figures
+        .iter()
+        .map(|f| {
+            json!({
+                "figure": f.name,
+                "index": f.index,
+                "sheet": f.sheet,
+                "engine": f.engine,
+                "reference": f.reference,
+                "ulps": f.ulps,
+                "met": match f.met {
+                    Match::Engine => "digit for digit",
+                    Match::Reference => "digit for digit by the float64 reference",
+                    Match::Bound => "within the float32 bound",
+                    Match::No => "no",
+                },
+            })
+        })
+        .collect();
+    let tally = report.tally();
+    let (good, all) = tally.total();
+    json!({
+        "engine": engine,
+        "network": solution.network,
+        "loss": solution.loss,
+        "pytorch_version": report.pytorch_version,
+        "leaves": leaves,
+        "steps": steps,
+        "named": named,
+        "sheet": sheet,
+        "warnings": solution.warnings,
+        "summary": {
+            "passed": tally.passed(),
+            "values": good,
+            "of": all,
+            "within_bound_of_reference": [tally.reference.0, tally.reference.1],
+            "without_bound": tally.unbounded,
+            "pytorch_float32_rule": [tally.pytorch.0, tally.pytorch.1],
+            "sheet_figures": [tally.sheet.0, tally.sheet.1],
+            "sheet_digit_for_digit": tally.sheet_digits,
+        },
+    })
+}

@@ -1,0 +1,380 @@
+//! A report as text for a terminal: the worked solution step by step, or a
+//! table of what was computed, and one closing line.
+
+use std::fmt::Write;
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+
+use super::Report;
+use crate::exercise::Match;
+use crate::graph::Role;
+use crate::number;
+use crate::solution::{Engine, SHOWN_ELEMENTS, Step};
+use crate::tensor::Tensor;
+
+// Writing to a `String` cannot fail, so the results of `write!` are dropped.
+
+/// Colours, as ANSI codes; the caller strips them where they are not wanted.
+const BOLD: &str = "\x1b[1m";
+const GREEN: &str = "\x1b[32m";
+const RED: &str = "\x1b[31m";
+const CYAN: &str = "\x1b[36m";
+const PLAIN: &str = "\x1b[0m";
+
+/// What ran, in a line or two.
+pub fn heading(report: &Report) -> String {
+    let solution = &report.solution;
+    let mut out = String::new();
+    match &solution.engine {
+        Engine::Gpu(d) => {
+            let _ = writeln!(out, "adapter  {}", d.name);
+            let _ = writeln!(
+                out,
+                "         {}, {}, driver {}",
+                d.kind, d.backend, d.driver
+            );
+        }
+        Engine::Reference => {
+            let _ = writeln!(
+                out,
+                "engine   the CPU reference alone (float64); no GPU was used"
+            );
+        }
+    }
+    let _ = writeln!(out, "network  {}", solution.network);
+    let _ = writeln!(out, "loss     {}", solution.loss);
+    out
+}
+
+/// The worked solution: every step with its rule, the numbers put in, and its
+/// value side by side with what it is held against.
+pub fn worked_solution(report: &Report) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "\n{BOLD}GIVEN{PLAIN}\n");
+    for leaf in &report.solution.leaves {
+        let _ = writeln!(
+            out,
+            "  {} = {}    {}",
+            leaf.symbol,
+            inline(&leaf.value),
+            leaf.label
+        );
+    }
+    for (role, title) in [(Role::Forward, "FORWARD"), (Role::Backward, "BACKWARD")] {
+        let _ = writeln!(out, "\n{BOLD}{title}{PLAIN}");
+        for step in report.solution.steps.iter().filter(|s| s.role == role) {
+            write_step(&mut out, report, step);
+        }
+    }
+    out
+}
+
+fn write_step(out: &mut String, report: &Report, step: &Step) {
+    let _ = writeln!(
+        out,
+        "\n  {CYAN}{}{PLAIN}    {}, shape {}",
+        step.rule,
+        step.label,
+        step.value.shape()
+    );
+    let cells = indices(&step.value);
+    for (index, numbers) in cells.iter().zip(&step.numbers) {
+        let _ = writeln!(out, "    {}{index} = {numbers}", step.symbol);
+    }
+    if step.value.data().len() > SHOWN_ELEMENTS {
+        let _ = writeln!(out, "    {}", summary(&step.value));
+        let _ = writeln!(
+            out,
+            "    largest difference: {} ULP",
+            ulp_text(report.max_ulps(step))
+        );
+        return;
+    }
+    let on_gpu = matches!(report.solution.engine, Engine::Gpu(_));
+    let pytorch = report.pytorch_of(step);
+    let known = pytorch.is_some();
+    let mut table = plain_table();
+    let mut header = vec![
+        "",
+        if on_gpu { "GPU" } else { "CPU, float32" },
+        "CPU reference (f64)",
+    ];
+    if known {
+        header.push("PyTorch");
+    }
+    if on_gpu || known {
+        header.push("ULP");
+    }
+    table.set_header(header);
+    for (i, &value) in step.value.data().iter().enumerate() {
+        let wide = step
+            .reference
+            .as_ref()
+            .and_then(|r| r.value.iter().nth(i).copied());
+        let torch = pytorch.and_then(|v| v.get(i).copied());
+        let mut most: f64 = 0.0;
+        if let (Some(wide), true) = (wide, on_gpu) {
+            most = most.max(crate::check::ulps(value, wide));
+        }
+        if let Some(torch) = torch {
+            most = most.max(crate::check::ulps(value, f64::from(torch)));
+        }
+        let mut row = vec![
+            cells[i].clone(),
+            number::show(value),
+            wide.map_or("-".to_string(), number::show_wide),
+        ];
+        if known {
+            row.push(torch.map_or("-".to_string(), number::show));
+        }
+        if on_gpu || known {
+            row.push(ulp_text(most));
+        }
+        table.add_row(row);
+    }
+    write_table(out, &mut table);
+}
+
+/// A table of all values with a public name.
+pub fn overview(report: &Report) -> String {
+    let mut table = plain_table();
+    table.set_header(vec![
+        "value",
+        "shape",
+        "norm",
+        "max ULP",
+        "of step's bound",
+        "",
+    ]);
+    for (name, _) in &report.solution.named {
+        let Some(value) = report.solution.value(name) else {
+            continue;
+        };
+        let step = report.solution.step(name);
+        let compared = step.and_then(|s| s.comparison.as_ref());
+        let local = step.and_then(|s| s.local.as_ref());
+        let bad: usize = step.map_or(0, |s| {
+            s.comparisons().map(|c| c.failures).max().unwrap_or(0)
+        });
+        table.add_row(vec![
+            name.clone(),
+            value.shape().to_string(),
+            number::show_wide(norm(value) as f32 as f64),
+            compared.map_or("-".to_string(), |c| ulp_text(c.max_ulps)),
+            local.map_or("-".to_string(), |c| percent(c.max_share)),
+            match (compared, bad) {
+                (None, _) => "not compared".to_string(),
+                (Some(_), 0) => "ok".to_string(),
+                (Some(_), bad) => format!("{bad} OUTSIDE"),
+            },
+        ]);
+    }
+    let mut out = String::from("\n");
+    write_table(&mut out, &mut table);
+    out
+}
+
+/// What differs, element by element, worst first; empty if nothing does.
+pub fn failures(report: &Report) -> String {
+    let mut out = String::new();
+    for step in &report.solution.steps {
+        let kinds = [
+            ("in this step", &step.local),
+            ("end to end", &step.comparison),
+        ];
+        for (kind, comparison) in kinds {
+            let Some(c) = comparison.as_ref().filter(|c| !c.passed()) else {
+                continue;
+            };
+            let _ = writeln!(
+                out,
+                "{RED}{}{PLAIN} ({}): {} of {} values are outside their bound {kind}",
+                c.label, step.op, c.failures, c.elements
+            );
+            if let Some(w) = &c.worst {
+                let _ = writeln!(
+                    out,
+                    "  worst at {:?}: got {}, reference {}, bound {:.3e}",
+                    w.index,
+                    number::show(w.got),
+                    number::show_wide(w.want),
+                    w.bound
+                );
+            }
+        }
+    }
+    out
+}
+
+/// The figures of the sheet.
+pub fn sheet(report: &Report) -> String {
+    if report.figures.is_empty() {
+        return String::new();
+    }
+    let mut table = plain_table();
+    table.set_header(vec![
+        "figure of the sheet",
+        "",
+        "sheet",
+        "GPU",
+        "f64 rounded",
+        "",
+    ]);
+    for f in &report.figures {
+        table.add_row(vec![
+            f.name.clone(),
+            bracket(&f.index),
+            f.sheet.clone(),
+            f.engine.clone(),
+            f.reference.clone(),
+            match f.met {
+                Match::Engine => "same digits".to_string(),
+                Match::Reference => format!("{} ULP beside; f64 has the digits", f.ulps),
+                Match::Bound => format!("{} ULP beside, within the bound", f.ulps),
+                Match::No => "DIFFERS".to_string(),
+            },
+        ]);
+    }
+    let mut out = format!("\n{BOLD}THE SHEET'S FIGURES{PLAIN}\n\n");
+    write_table(&mut out, &mut table);
+    out
+}
+
+/// The closing line.
+pub fn closing(report: &Report) -> String {
+    let tally = report.tally();
+    let (good, all) = tally.total();
+    if all == 0 {
+        return format!("{BOLD}NOT COMPARED{PLAIN} with anything\n");
+    }
+    let mut parts = Vec::new();
+    if tally.reference.1 > 0 {
+        let worst = report
+            .solution
+            .steps
+            .iter()
+            .filter_map(|s| s.local.as_ref())
+            .map(|c| c.max_share)
+            .fold(0.0, f64::max);
+        parts.push(format!(
+            "{} within the derived bounds of the f64 reference (each step at most {} of its own)",
+            tally.reference.0,
+            percent(worst)
+        ));
+    }
+    if tally.unbounded > 0 {
+        parts.push(format!("{} of these have no bound", tally.unbounded));
+    }
+    if tally.pytorch.1 > 0 {
+        parts.push(format!(
+            "{}/{} as PyTorch",
+            tally.pytorch.0, tally.pytorch.1
+        ));
+    }
+    if tally.sheet.1 > 0 {
+        parts.push(format!(
+            "{}/{} figures of the sheet, {} digit for digit",
+            tally.sheet.0, tally.sheet.1, tally.sheet_digits
+        ));
+    }
+    let (colour, word) = if tally.passed() {
+        (GREEN, "PASS")
+    } else {
+        (RED, "FAIL")
+    };
+    format!(
+        "{BOLD}{colour}{word}{PLAIN} {good}/{all} values: {}\n",
+        parts.join("; ")
+    )
+}
+
+/// Columns with two spaces between them and no lines; what every table of the
+/// command line looks like.
+pub fn plain_table() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table
+}
+
+/// Writes a table, two columns in, numbers to the right.
+pub fn write_table(out: &mut String, table: &mut Table) {
+    for (i, column) in table.column_iter_mut().enumerate() {
+        if i > 0 {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for line in table.lines() {
+        let _ = writeln!(out, "   {}", line.trim_end());
+    }
+}
+
+fn indices(tensor: &Tensor) -> Vec<String> {
+    let each = ndarray::indices(ndarray::IxDyn(tensor.dims())).into_iter();
+    each.map(|index| bracket(ndarray::Dimension::slice(&index)))
+        .collect()
+}
+
+fn bracket(index: &[usize]) -> String {
+    if index.is_empty() {
+        return String::new();
+    }
+    let parts: Vec<_> = index.iter().map(usize::to_string).collect();
+    format!("[{}]", parts.join(","))
+}
+
+/// A small tensor as nested lists, a large one as its summary.
+fn inline(tensor: &Tensor) -> String {
+    if tensor.data().len() > SHOWN_ELEMENTS {
+        return summary(tensor);
+    }
+    fn nested(dims: &[usize], data: &[f32]) -> String {
+        let [size, rest @ ..] = dims else {
+            return data.first().map_or("[]".to_string(), |v| number::show(*v));
+        };
+        let step: usize = rest.iter().product();
+        let parts: Vec<_> = (0..*size)
+            .map(|i| nested(rest, data.get(i * step..).unwrap_or(&[])))
+            .collect();
+        format!("[{}]", parts.join(", "))
+    }
+    nested(tensor.dims(), tensor.data())
+}
+
+fn summary(tensor: &Tensor) -> String {
+    let first: Vec<_> = tensor
+        .data()
+        .iter()
+        .take(4)
+        .map(|v| number::show(*v))
+        .collect();
+    format!(
+        "{} values: {}, ...; norm {}",
+        tensor.data().len(),
+        first.join(", "),
+        number::show(norm(tensor) as f32)
+    )
+}
+
+fn norm(tensor: &Tensor) -> f64 {
+    let squares = tensor.data().iter().map(|v| f64::from(*v) * f64::from(*v));
+    squares.sum::<f64>().sqrt()
+}
+
+fn ulp_text(ulps: f64) -> String {
+    if ulps.is_infinite() {
+        "inf".to_string()
+    } else if ulps < 100.0 {
+        format!("{ulps:.1}")
+    } else {
+        format!("{ulps:.0}")
+    }
+}
+
+fn percent(share: f64) -> String {
+    if share.is_infinite() {
+        "inf".to_string()
+    } else {
+        format!("{:.0}%", share * 100.0)
+    }
+}

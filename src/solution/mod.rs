@@ -1,0 +1,335 @@
+//! From a problem (a network, a loss, weights, a batch) to its worked
+//! solution: every value and every gradient, how each follows from others, and
+//! how it compares with the reference. Data only; `report` shows it.
+
+mod problem;
+mod symbols;
+
+pub use problem::{Prepared, Problem};
+
+use std::collections::BTreeMap;
+
+use crate::check::{self, Comparison, compare};
+use crate::error::Result;
+use crate::graph::{Graph, Kind, NodeId, Role};
+use crate::number;
+use crate::run::cpu::{self, RefValue};
+use crate::run::gpu::{AdapterDescription, Gpu};
+use crate::tensor::Tensor;
+
+/// Tensors up to this many elements are shown element by element.
+pub const SHOWN_ELEMENTS: usize = 24;
+
+/// What computed the values of a solution.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Engine {
+    /// A GPU, or a software adapter in its place.
+    Gpu(AdapterDescription),
+    /// The CPU reference, in float64, rounded to float32 at the end.
+    Reference,
+}
+
+/// One node of the computation with its value.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The node.
+    pub node: NodeId,
+    /// Its label.
+    pub label: String,
+    /// Its op (`matmul[transpose_b]`).
+    pub op: String,
+    /// Its symbol in formulas (`h0`, `dL/dh0`).
+    pub symbol: String,
+    /// The rule, in symbols (`dL/dh2 = dL/dh3 * h3 * (1 - h3)`).
+    pub rule: String,
+    /// Forward or backward.
+    pub role: Role,
+    /// The numbers put in, an element a line; empty for large tensors.
+    pub numbers: Vec<String>,
+    /// The value that the engine computed.
+    pub value: Tensor,
+    /// The float64 value with its bound, if the reference was run.
+    pub reference: Option<RefValue>,
+    /// How the two compare, end to end: the bound is carried from the leaves.
+    pub comparison: Option<Comparison>,
+    /// How the value compares with float64 arithmetic on the operands that the
+    /// engine itself had: the bound is that of this step alone.
+    pub local: Option<Comparison>,
+}
+
+impl Step {
+    /// Both comparisons, as far as they were made.
+    pub fn comparisons(&self) -> impl Iterator<Item = &Comparison> {
+        self.comparison.iter().chain(&self.local)
+    }
+}
+
+/// A leaf of the computation: data, a target, a parameter.
+#[derive(Clone, Debug)]
+pub struct Leaf {
+    /// Its label.
+    pub label: String,
+    /// Its symbol in formulas.
+    pub symbol: String,
+    /// Its value.
+    pub value: Tensor,
+}
+
+/// A solved problem.
+#[derive(Clone, Debug)]
+pub struct Solution {
+    /// What computed it.
+    pub engine: Engine,
+    /// The network, as text.
+    pub network: String,
+    /// The loss, as text.
+    pub loss: String,
+    /// What was given.
+    pub leaves: Vec<Leaf>,
+    /// What was computed, in order: forward, then backward.
+    pub steps: Vec<Step>,
+    /// The values with a public name (`loss`, `value.0`, `grad.0.weight`), as
+    /// places in `steps`, or the tensor itself where no step computes it.
+    pub named: Vec<(String, Named)>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// Where a named value is.
+#[derive(Clone, Debug)]
+pub enum Named {
+    /// A step's value.
+    Step(usize),
+    /// A value that nothing computes: a gradient that is zero.
+    Constant(Tensor),
+}
+
+/// What to compute and keep.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Detail {
+    /// Show every step with the numbers put in.
+    pub every_step: bool,
+    /// Compare every step with the reference. With neither, only the values
+    /// with a public name are read back.
+    pub check: bool,
+}
+
+impl Solution {
+    /// The value with this public name.
+    pub fn value(&self, name: &str) -> Option<&Tensor> {
+        let found = self.named.iter().find(|(n, _)| n == name);
+        found.map(|(_, named)| match named {
+            Named::Step(i) => &self.steps[*i].value,
+            Named::Constant(value) => value,
+        })
+    }
+
+    /// The step behind a public name.
+    pub fn step(&self, name: &str) -> Option<&Step> {
+        self.named
+            .iter()
+            .find(|(n, _)| n == name)
+            .and_then(|(_, named)| match named {
+                Named::Step(i) => self.steps.get(*i),
+                Named::Constant(_) => None,
+            })
+    }
+
+    /// Whether every value is within its bound (true if none was checked).
+    pub fn passed(&self) -> bool {
+        self.steps
+            .iter()
+            .flat_map(Step::comparisons)
+            .all(Comparison::passed)
+    }
+}
+
+/// Solves a prepared problem on a GPU, or by the reference alone.
+pub fn solve(prepared: &Prepared, gpu: Option<&Gpu>, detail: Detail) -> Result<Solution> {
+    let graph = &prepared.graph;
+    let nodes = wanted(prepared, detail)?;
+    let reference = if detail.check || gpu.is_none() {
+        Some(cpu::evaluate(graph, &prepared.feeds, &nodes)?)
+    } else {
+        None
+    };
+    let mut values: BTreeMap<NodeId, Tensor> = BTreeMap::new();
+    let engine = match gpu {
+        Some(gpu) => {
+            let mut program = gpu.compile(graph, &nodes)?;
+            program.set_all(&prepared.feeds)?;
+            let outputs = program.run()?;
+            for &id in &nodes {
+                values.insert(id, outputs.get(id)?.clone());
+            }
+            Engine::Gpu(gpu.adapter().clone())
+        }
+        None => {
+            if let Some(reference) = &reference {
+                for &id in &nodes {
+                    values.insert(id, reference.rounded(id)?);
+                }
+            }
+            Engine::Reference
+        }
+    };
+    let mut local = match (&engine, detail.check) {
+        (Engine::Gpu(_), true) => check::steps::verify(graph, &prepared.feeds, &values)?,
+        _ => BTreeMap::new(),
+    };
+    let symbols = symbols::assign(prepared)?;
+    let mut steps = Vec::with_capacity(nodes.len());
+    for &id in &nodes {
+        let node = graph.node(id)?;
+        let Some(op) = node.op() else { continue };
+        let Some(value) = values.get(&id).cloned() else {
+            continue;
+        };
+        let reference = match &reference {
+            Some(reference) => Some(reference.get(id)?.clone()),
+            None => None,
+        };
+        let comparison = match (&reference, &engine) {
+            (Some(reference), Engine::Gpu(_)) => Some(compare(&node.label, &value, reference)?),
+            _ => None,
+        };
+        let names: Vec<_> = node
+            .inputs
+            .iter()
+            .map(|i| symbols[i.index()].clone())
+            .collect();
+        let right = number::fill(&op.explain().formula, &names);
+        let symbol = symbols[id.index()].clone();
+        steps.push(Step {
+            node: id,
+            label: node.label.clone(),
+            op: op.to_string(),
+            rule: format!("{symbol} = {right}"),
+            symbol,
+            role: node.role,
+            numbers: if detail.every_step {
+                put_in(prepared, id, &values)?
+            } else {
+                Vec::new()
+            },
+            value,
+            reference,
+            comparison,
+            local: local.remove(&id),
+        });
+    }
+    let named = prepared
+        .named
+        .iter()
+        .filter_map(|(name, id)| {
+            let place = steps.iter().position(|s| s.node == *id);
+            let found = match place {
+                Some(i) => Named::Step(i),
+                None => Named::Constant(constant(graph, *id)?),
+            };
+            Some((name.clone(), found))
+        })
+        .collect();
+    let leaves = prepared
+        .leaves()
+        .map(|(id, label, value)| Leaf {
+            label: label.to_string(),
+            symbol: symbols[id.index()].clone(),
+            value: value.clone(),
+        })
+        .collect();
+    let mut solution = Solution {
+        engine,
+        network: prepared.network.clone(),
+        loss: prepared.loss.clone(),
+        leaves,
+        steps,
+        named,
+        warnings: Vec::new(),
+    };
+    solution.warnings = saturation(prepared, &solution);
+    Ok(solution)
+}
+
+/// The op nodes to compute and keep: those with a public name or, to show or
+/// to verify every step, all that these need.
+fn wanted(prepared: &Prepared, detail: Detail) -> Result<Vec<NodeId>> {
+    let named: Vec<NodeId> = prepared.named.iter().map(|(_, id)| *id).collect();
+    let mut nodes = check::steps::nodes(&prepared.graph, &named)?;
+    if !detail.every_step && !detail.check {
+        nodes.retain(|id| named.contains(id));
+    }
+    Ok(nodes)
+}
+
+fn constant(graph: &Graph, id: NodeId) -> Option<Tensor> {
+    match &graph.node(id).ok()?.kind {
+        Kind::Constant(value) => Some(value.clone()),
+        _ => None,
+    }
+}
+
+/// The numbers put in, an element a line.
+fn put_in(
+    prepared: &Prepared,
+    id: NodeId,
+    values: &BTreeMap<NodeId, Tensor>,
+) -> Result<Vec<String>> {
+    let graph = &prepared.graph;
+    let node = graph.node(id)?;
+    let Some(op) = node.op() else {
+        return Ok(Vec::new());
+    };
+    if node.shape.numel() > SHOWN_ELEMENTS {
+        return Ok(Vec::new());
+    }
+    let mut operands = Vec::with_capacity(node.inputs.len());
+    for &input in &node.inputs {
+        let of = graph.node(input)?;
+        let tensor = match &of.kind {
+            Kind::Constant(value) => Some(value),
+            Kind::Op(_) => values.get(&input),
+            _ => prepared.feeds.get(&of.label),
+        };
+        let Some(tensor) = tensor else {
+            return Ok(Vec::new());
+        };
+        operands.push(view(tensor)?);
+    }
+    let lines = ndarray::indices(ndarray::IxDyn(node.shape.dims())).into_iter();
+    Ok(lines
+        .map(|index| op.substitute(&operands, ndarray::Dimension::slice(&index)))
+        .collect())
+}
+
+fn view(tensor: &Tensor) -> Result<ndarray::ArrayViewD<'_, f32>> {
+    ndarray::ArrayViewD::from_shape(ndarray::IxDyn(tensor.dims()), tensor.data())
+        .map_err(|e| crate::Error::Graph(e.to_string()))
+}
+
+/// A sigmoid that saturates before BCELoss has a gradient of zero, whatever
+/// the target: PyTorch's behaviour, and rarely what is wanted.
+fn saturation(prepared: &Prepared, solution: &Solution) -> Vec<String> {
+    if !prepared.sigmoid_then_bce {
+        return Vec::new();
+    }
+    let Some(output) = solution.value("output") else {
+        return Vec::new();
+    };
+    let stuck: Vec<usize> = output
+        .data()
+        .iter()
+        .enumerate()
+        .filter(|(_, p)| **p == 0.0 || **p == 1.0)
+        .map(|(i, _)| i)
+        .collect();
+    let Some(first) = stuck.first() else {
+        return Vec::new();
+    };
+    vec![format!(
+        "the sigmoid before BCELoss is saturated in {} of {} outputs (first: element {first}); \
+         its gradient there is zero; drop the Sigmoid and use BCEWithLogitsLoss",
+        stuck.len(),
+        output.data().len()
+    )]
+}

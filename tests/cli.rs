@@ -1,0 +1,622 @@
+//! The command line as a user meets it: every subcommand, and bad input of
+//! every kind. Each failure must name the place and a fix, and end with the
+//! documented code, never with a panic.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use predicates::prelude::*;
+use predicates::str::contains;
+use tempfile::TempDir;
+
+const NET: &str =
+    "Sequential(Linear(4, 2, bias=False), ReLU(), Linear(2, 1, bias=False), Sigmoid())";
+
+fn wgrad() -> Command {
+    let mut command = Command::cargo_bin("wgrad").unwrap();
+    command
+        .env_remove("WGPU_BACKEND")
+        .env_remove("WGPU_ADAPTER_NAME");
+    command
+}
+
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("data/exercise")
+        .join(name)
+}
+
+/// `wgrad grad` on the exercise's files, with room for changes.
+fn grad(weights: &str) -> Command {
+    let mut command = wgrad();
+    command
+        .args(["grad", "--net", NET, "--loss", "BCELoss"])
+        .arg("--weights")
+        .arg(data(weights))
+        .arg("--input")
+        .arg(data("in_features.npy"))
+        .arg("--target")
+        .arg(data("target.npy"));
+    command
+}
+
+fn failure(mut command: Command, code: i32) -> assert_cmd::assert::Assert {
+    command
+        .assert()
+        .code(code)
+        .stderr(contains("error:").and(contains("panicked").not()))
+}
+
+fn file(folder: &TempDir, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    let path = folder.path().join(name);
+    fs::write(&path, content).unwrap();
+    path
+}
+
+/// Every figure that the sheet prints, as text.
+fn printed_figures() -> Vec<String> {
+    fn walk(value: &serde_json::Value, short: bool, found: &mut Vec<String>) {
+        match value {
+            serde_json::Value::Array(list) => list.iter().for_each(|v| walk(v, short, found)),
+            other => {
+                let number = other.as_f64().unwrap();
+                found.push(if short {
+                    format!("{number:.4}")
+                } else {
+                    number.to_string()
+                });
+            }
+        }
+    }
+    let text = fs::read_to_string(data("expected.json")).unwrap();
+    let expected: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut found = Vec::new();
+    for (name, value) in expected["printed_by_the_exercise"].as_object().unwrap() {
+        let short = name.contains("4 decimals") || name.starts_with('W');
+        walk(value, short, &mut found);
+    }
+    found
+}
+
+#[test]
+fn the_exercise_passes_and_shows_every_figure_of_the_sheet() {
+    let assert = wgrad().assert().success();
+    let out = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+    let figures = printed_figures();
+    assert_eq!(figures.len(), 31);
+    for figure in figures {
+        assert!(out.contains(&figure), "{figure} does not appear");
+    }
+    let last = out.lines().last().unwrap();
+    assert!(last.starts_with("PASS "), "{last}");
+    assert!(out.contains("adapter "), "the adapter is not named");
+    assert!(out.contains("driver "), "the driver is not named");
+    for rule in [
+        "dL/dh2 = dL/dh3 * h3 * (1 - h3)",
+        "h0 = x @ W0ᵀ",
+        "h1 = max(0, h0)",
+    ] {
+        assert!(out.contains(rule), "`{rule}` does not appear");
+    }
+}
+
+#[test]
+fn the_exercise_as_json() {
+    let assert = wgrad().arg("--json").assert().success();
+    let report: serde_json::Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    assert_eq!(report["summary"]["passed"], true);
+    assert_eq!(report["summary"]["values"], report["summary"]["of"]);
+    assert_eq!(report["sheet"].as_array().unwrap().len(), 31);
+    assert!(
+        report["sheet"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|f| f["met"] != "no")
+    );
+    assert!(report["engine"]["adapter"]["driver"].is_string());
+    let backward = report["steps"].as_array().unwrap().iter();
+    assert!(backward.filter(|s| s["role"] == "backward").count() >= 6);
+}
+
+#[test]
+fn the_exercise_on_the_reference_alone_says_so() {
+    wgrad()
+        .arg("--cpu")
+        .assert()
+        .success()
+        .stdout(contains("no GPU was used"));
+}
+
+#[test]
+fn grad_reads_every_form_of_weights() {
+    for weights in [
+        "initial_model.pth",
+        "initial_model_legacy.pth",
+        "initial_model.safetensors",
+    ] {
+        grad(weights)
+            .assert()
+            .success()
+            .stdout(contains("PASS ").and(contains("grad.0.weight")));
+    }
+}
+
+#[test]
+fn grad_explains_and_saves() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("grads.safetensors");
+    grad("initial_model.pth")
+        .args(["--explain", "--save"])
+        .arg(&path)
+        .assert()
+        .success()
+        .stdout(contains("dL/dW0 = dL/dh0ᵀ @ x").and(contains("(-2)*")));
+    let bytes = fs::read(&path).unwrap();
+    let saved = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut names = saved.names();
+    names.sort_unstable();
+    let mut want = vec![
+        "grad.0",
+        "grad.0.weight",
+        "grad.1",
+        "grad.2",
+        "grad.2.weight",
+        "grad.3",
+        "grad.input",
+        "loss",
+        "output",
+        "value.0",
+        "value.1",
+        "value.2",
+        "value.3",
+    ];
+    want.sort_unstable();
+    assert_eq!(names, want);
+    let loss = saved.tensor("loss").unwrap();
+    assert_eq!(loss.shape(), [] as [usize; 0]);
+    let loss = f32::from_le_bytes(loss.data().try_into().unwrap());
+    assert_eq!(loss.to_string(), "0.56354564");
+    // Nothing else is left in the folder: the file was renamed into place.
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    wgrad().arg("inspect").arg(&path).assert().success().stdout(
+        contains("grad.0.weight")
+            .and(contains("[2, 4]"))
+            .and(contains("float32")),
+    );
+}
+
+#[test]
+fn grad_takes_a_printed_model_from_a_file_a_seed_and_a_csv() {
+    let folder = TempDir::new().unwrap();
+    let net = file(
+        &folder,
+        "net.txt",
+        "Sequential(\n  (0): Linear(in_features=2, out_features=3, bias=True)\n  (1): ReLU()\n  \
+         (2): Linear(in_features=3, out_features=1, bias=True)\n)\n",
+    );
+    let table = file(
+        &folder,
+        "rows.csv",
+        "a,b,label\n0.5,-1,1\n2,0.25,0\n-0.5,0.75,1\n",
+    );
+    wgrad()
+        .args([
+            "grad",
+            "--loss",
+            "BCEWithLogitsLoss(reduction='sum')",
+            "--seed",
+            "42",
+        ])
+        .args(["--target-column", "label"])
+        .arg("--net")
+        .arg(&net)
+        .arg("--input")
+        .arg(&table)
+        .assert()
+        .success()
+        .stdout(contains("PASS ").and(contains("grad.2.bias")))
+        .stderr(contains("torch.manual_seed(42)"));
+    for loss in ["MSELoss", "nn.MSELoss(reduction='none')"] {
+        wgrad()
+            .args(["grad", "--loss", loss, "--target-column", "2", "--json"])
+            .arg("--net")
+            .arg(&net)
+            .arg("--input")
+            .arg(&table)
+            .assert()
+            .success()
+            .stdout(contains("\"passed\": true"));
+    }
+}
+
+#[test]
+fn no_check_compares_nothing_and_says_so() {
+    grad("initial_model.pth")
+        .arg("--no-check")
+        .assert()
+        .success()
+        .stdout(contains("NOT COMPARED"));
+}
+
+#[test]
+fn a_saturated_sigmoid_earns_a_warning() {
+    let folder = TempDir::new().unwrap();
+    let table = file(&folder, "rows.csv", "x,y\n900,0\n0.5,1\n");
+    wgrad()
+        .args([
+            "grad",
+            "--net",
+            "Sequential(Linear(1, 1), Sigmoid())",
+            "--loss",
+            "BCELoss",
+        ])
+        .args(["--target-column", "y", "--seed", "2"])
+        .arg("--input")
+        .arg(&table)
+        .assert()
+        .stderr(contains("saturated").and(contains("BCEWithLogitsLoss")));
+}
+
+#[test]
+fn inspect_lists_what_is_there() {
+    for (name, format) in [
+        ("initial_model.pth", "0.weight"),
+        ("initial_model_legacy.pth", "2.weight"),
+        ("initial_model.safetensors", "0.weight"),
+        ("in_features.npy", "in_features"),
+    ] {
+        wgrad()
+            .arg("inspect")
+            .arg(data(name))
+            .assert()
+            .success()
+            .stdout(contains(format));
+        wgrad()
+            .args(["inspect", "--json"])
+            .arg(data(name))
+            .assert()
+            .success()
+            .stdout(contains("\"dtype\": \"float32\""));
+    }
+}
+
+#[test]
+fn adapters_are_listed_and_one_is_marked() {
+    wgrad()
+        .arg("adapters")
+        .assert()
+        .success()
+        .stdout(contains("*").and(contains("max binding")));
+    let assert = wgrad().args(["adapters", "--json"]).assert().success();
+    let list: serde_json::Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    let chosen = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|a| a["chosen"] == true);
+    assert_eq!(chosen.count(), 1);
+}
+
+#[test]
+fn adapters_that_do_not_exist() {
+    let mut command = wgrad();
+    command.args(["--adapter", "GeForce 9999"]);
+    failure(command, 3).stderr(contains("GeForce 9999").and(contains("found:")));
+    let mut command = wgrad();
+    command.args(["--adapter", "77"]);
+    failure(command, 3).stderr(contains("no adapter 77"));
+    let mut command = wgrad();
+    command.env("WGPU_ADAPTER_NAME", "nosuchgpu");
+    failure(command, 3).stderr(contains("nosuchgpu"));
+    let mut command = wgrad();
+    command.env("WGPU_BACKEND", "glide");
+    failure(command, 2).stderr(contains("WGPU_BACKEND").and(contains("glide")));
+    let mut command = wgrad();
+    command.args(["--backend", "glide"]);
+    failure(command, 2).stderr(contains("glide"));
+    if cfg!(target_os = "linux") {
+        let mut command = wgrad();
+        command.args(["--backend", "metal"]);
+        failure(command, 3).stderr(contains("no adapter was found").and(contains("--cpu")));
+        // No driver at all: what to install is named.
+        let mut command = wgrad();
+        command
+            .args(["--backend", "vulkan"])
+            .env("VK_ICD_FILENAMES", "/nonexistent.json")
+            .env("VK_DRIVER_FILES", "/nonexistent.json");
+        failure(command, 3).stderr(contains("mesa-vulkan-drivers").or(contains("vulkan-swrast")));
+    }
+}
+
+#[test]
+fn usage_errors() {
+    for (args, text) in [
+        (vec!["grad"], "--net"),
+        (vec!["frobnicate"], "frobnicate"),
+        (vec!["--color", "mauve"], "mauve"),
+        (vec!["--cpu", "--adapter", "0"], "cannot be used with"),
+        (vec!["check"], "--cases"),
+    ] {
+        let mut command = wgrad();
+        command.args(args);
+        failure(command, 2).stderr(contains(text));
+    }
+}
+
+fn with_net(net: &str, loss: &str) -> Command {
+    let mut command = wgrad();
+    command
+        .args(["grad", "--net", net, "--loss", loss])
+        .arg("--input")
+        .arg(data("in_features.npy"))
+        .arg("--target")
+        .arg(data("target.npy"));
+    command
+}
+
+#[test]
+fn networks_and_losses_that_do_not_parse() {
+    failure(with_net("Sequential(Linear(4, 2), Relu6())", "BCELoss"), 2)
+        .stderr(contains("Relu6").and(contains("ReLU")));
+    failure(with_net("Sequential(Linear(4, 2), ReLU()", "BCELoss"), 2).stderr(contains("line 1"));
+    failure(with_net("Linear(4, out=2)", "BCELoss"), 2).stderr(contains("out_features"));
+    failure(with_net("Linear(4)", "BCELoss"), 2).stderr(contains("out_features"));
+    failure(with_net("Linear(4, 1)", "HingeLoss"), 2).stderr(contains("BCEWithLogitsLoss"));
+    failure(with_net("Linear(4, 1)", "MSELoss(reduction='average')"), 2).stderr(contains("mean"));
+    failure(with_net("no_such_file.py", "MSELoss"), 4).stderr(contains("no_such_file.py"));
+}
+
+#[test]
+fn shapes_that_do_not_fit() {
+    failure(with_net("Linear(3, 1)", "MSELoss"), 2).stderr(contains("[1, 4]").and(contains("3")));
+    failure(
+        with_net("Sequential(Linear(4, 2), Linear(3, 1))", "MSELoss"),
+        2,
+    )
+    .stderr(contains("3"));
+    failure(with_net("Linear(4, 2)", "MSELoss"), 2)
+        .stderr(contains("[1, 2]").and(contains("[1, 1]")));
+}
+
+#[test]
+fn weights_that_do_not_fit() {
+    let with_weights = |net: &str| {
+        let mut command = with_net(net, "MSELoss");
+        command.arg("--weights").arg(data("initial_model.pth"));
+        command
+    };
+    failure(with_weights("Linear(4, 1)"), 4)
+        .stderr(contains("initial_model.pth").and(contains("weight")));
+    failure(
+        with_weights("Sequential(Linear(4, 2), ReLU(), Linear(2, 1))"),
+        4,
+    )
+    .stderr(contains("0.bias"));
+    failure(
+        with_weights("Sequential(Linear(4, 3, bias=False), ReLU(), Linear(3, 1, bias=False))"),
+        4,
+    )
+    .stderr(
+        contains("0.weight")
+            .and(contains("[2, 4]"))
+            .and(contains("[3, 4]")),
+    );
+}
+
+#[test]
+fn targets_outside_their_range_and_nan() {
+    let folder = TempDir::new().unwrap();
+    let run = |csv: &str, loss: &str| {
+        let table = file(&folder, "t.csv", csv);
+        let mut command = wgrad();
+        command
+            .args([
+                "grad",
+                "--net",
+                "Sequential(Linear(1, 1), Sigmoid())",
+                "--loss",
+                loss,
+            ])
+            .args(["--target-column", "y", "--input"])
+            .arg(table);
+        command
+    };
+    failure(run("x,y\n1,1.5\n", "BCELoss"), 4).stderr(contains("1.5").and(contains("[0, 1]")));
+    failure(run("x,y\n1,-1\n", "BCELoss"), 4).stderr(contains("-1"));
+    failure(run("x,y\n1,nan\n", "MSELoss"), 4).stderr(contains("line 2"));
+    failure(run("x,y\nnan,1\n", "MSELoss"), 4).stderr(contains("line 2"));
+    failure(run("x,y\n", "MSELoss"), 4).stderr(contains("t.csv"));
+    failure(run("", "MSELoss"), 4).stderr(contains("empty"));
+    failure(run("x,z\n1,1\n", "MSELoss"), 4).stderr(contains("`y`").or(contains("y")));
+    failure(run("x,y\n1,abc\n", "MSELoss"), 4).stderr(contains("abc").and(contains("line 2")));
+    failure(run("x,y\n1\n", "MSELoss"), 4).stderr(contains("t.csv"));
+}
+
+#[test]
+fn nan_in_a_binary_file() {
+    let folder = TempDir::new().unwrap();
+    let mut bytes = fs::read(data("in_features.npy")).unwrap();
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    let path = file(&folder, "nan.npy", bytes);
+    let mut command = wgrad();
+    command
+        .args([
+            "grad",
+            "--net",
+            "Linear(4, 1)",
+            "--loss",
+            "MSELoss",
+            "--input",
+        ])
+        .arg(path)
+        .arg("--target")
+        .arg(data("target.npy"));
+    failure(command, 4).stderr(contains("[0, 3]").and(contains("NaN")));
+}
+
+fn inspect(path: &Path) -> Command {
+    let mut command = wgrad();
+    command.arg("inspect").arg(path);
+    command
+}
+
+#[test]
+fn files_that_are_not_there_or_not_what_they_seem() {
+    let folder = TempDir::new().unwrap();
+    failure(inspect(&folder.path().join("none.pth")), 4).stderr(contains("none.pth"));
+    failure(inspect(&file(&folder, "empty.pth", "")), 4).stderr(contains("empty.pth"));
+    failure(inspect(&file(&folder, "text.npy", "hello")), 4).stderr(contains("text.npy"));
+    failure(inspect(&file(&folder, "j.safetensors", "{}")), 4).stderr(contains("j.safetensors"));
+    failure(inspect(folder.path()), 4);
+}
+
+#[test]
+fn truncated_files_are_errors_at_every_length() {
+    let folder = TempDir::new().unwrap();
+    for name in [
+        "initial_model.pth",
+        "initial_model_legacy.pth",
+        "initial_model.safetensors",
+    ] {
+        let whole = fs::read(data(name)).unwrap();
+        for part in [1, 2, 3, 5, 9] {
+            let length = whole.len() * part / 10;
+            failure(inspect(&file(&folder, name, &whole[..length])), 4).stderr(contains(name));
+        }
+    }
+}
+
+/// A protocol-2 pickle that would run a command if it were executed.
+fn hostile_pickle() -> Vec<u8> {
+    let mut bytes = vec![0x80, 2];
+    bytes.extend(b"cposix\nsystem\n(X\x05\x00\x00\x00touch\x85R.");
+    bytes
+}
+
+fn zipped(name: &str, pickle: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let stored =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    writer.start_file(name, stored).unwrap();
+    writer.write_all(pickle).unwrap();
+    writer.finish().unwrap().into_inner()
+}
+
+#[test]
+fn hostile_pickles_are_refused_and_not_executed() {
+    let folder = TempDir::new().unwrap();
+    let zip = file(
+        &folder,
+        "hostile.pth",
+        zipped("archive/data.pkl", &hostile_pickle()),
+    );
+    failure(inspect(&zip), 4).stderr(contains("hostile.pth").and(contains("posix")));
+    // An opcode outside the list (INST).
+    let zip = file(
+        &folder,
+        "opcode.pth",
+        zipped("archive/data.pkl", b"\x80\x02(iposix\nsystem\n."),
+    );
+    failure(inspect(&zip), 4).stderr(contains("opcode"));
+    // A string of 4 GiB in a file of a few bytes.
+    let zip = file(
+        &folder,
+        "huge.pth",
+        zipped("archive/data.pkl", b"\x80\x02X\xff\xff\xff\xffab."),
+    );
+    failure(inspect(&zip), 4).stderr(contains("huge.pth"));
+    let zip = file(
+        &folder,
+        "path.pth",
+        zipped("../../etc/data.pkl", b"\x80\x02}."),
+    );
+    failure(inspect(&zip), 4).stderr(contains("path.pth"));
+}
+
+#[test]
+fn colours_only_where_wanted() {
+    let plain = wgrad().assert().success();
+    assert!(!plain.get_output().stdout.contains(&0x1b));
+    let coloured = wgrad().args(["--color", "always"]).assert().success();
+    assert!(coloured.get_output().stdout.contains(&0x1b));
+    let none = wgrad()
+        .args(["--color", "auto"])
+        .env("NO_COLOR", "1")
+        .assert()
+        .success();
+    assert!(!none.get_output().stdout.contains(&0x1b));
+}
+
+#[test]
+fn help_names_the_exit_codes() {
+    wgrad()
+        .arg("--help")
+        .assert()
+        .success()
+        .stdout(contains("Exit codes").and(contains("no adapter")));
+}
+
+fn cases() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/parity")
+}
+
+#[test]
+fn check_runs_a_folder_of_cases() {
+    wgrad()
+        .args(["check", "--cases"])
+        .arg(cases())
+        .assert()
+        .success()
+        .stdout(contains("PASS 99/99 cases"));
+}
+
+#[test]
+fn unsupported_cases_are_counted_and_fail_unless_allowed() {
+    let folder = TempDir::new().unwrap();
+    let text = fs::read_to_string(cases().join("cases.json")).unwrap();
+    let mut listing: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let list = listing["cases"].as_array_mut().unwrap();
+    list.truncate(3);
+    list[1]["op"] = "lgamma".into();
+    file(&folder, "cases.json", listing.to_string());
+    fs::copy(
+        cases().join("cases.safetensors"),
+        folder.path().join("cases.safetensors"),
+    )
+    .unwrap();
+    wgrad()
+        .args(["check", "--cases"])
+        .arg(folder.path())
+        .assert()
+        .code(1)
+        .stdout(contains("lgamma").and(contains("1 unsupported")));
+    wgrad()
+        .args(["check", "--allow-unsupported", "--cases"])
+        .arg(folder.path())
+        .assert()
+        .success();
+    let mut command = wgrad();
+    command.args(["check", "--cases", "/no/such/folder"]);
+    failure(command, 4).stderr(contains("cases.json"));
+}
+
+#[test]
+fn a_wrong_truth_fails_the_check() {
+    let folder = TempDir::new().unwrap();
+    fs::copy(cases().join("cases.json"), folder.path().join("cases.json")).unwrap();
+    let mut bytes = fs::read(cases().join("cases.safetensors")).unwrap();
+    // The last tensor's last value.
+    let end = bytes.len();
+    bytes[end - 8..].copy_from_slice(&1e9f64.to_le_bytes());
+    file(&folder, "cases.safetensors", bytes);
+    wgrad()
+        .args(["check", "--cases"])
+        .arg(folder.path())
+        .assert()
+        .code(1)
+        .stdout(contains("FAIL").and(contains("1000000000")));
+}
