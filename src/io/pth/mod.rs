@@ -75,10 +75,10 @@ pub fn read_zip(bytes: &[u8]) -> Result<TensorFile, String> {
         if !inside {
             return Err(format!("entry `{name}` reaches past the end of the file"));
         }
-        if let Some(base) = name.strip_suffix("data.pkl") {
-            if root.replace(base.to_string()).is_some() {
-                return Err("two entries named data.pkl".to_string());
-            }
+        if let Some(base) = name.strip_suffix("data.pkl")
+            && root.replace(base.to_string()).is_some()
+        {
+            return Err("two entries named data.pkl".to_string());
         }
         if entries.insert(name.clone(), (start, size)).is_some() {
             return Err(format!("two entries named `{name}`"));

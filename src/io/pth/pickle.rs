@@ -245,7 +245,7 @@ impl Machine<'_> {
 
     /// Adds entries to the dict on top of the stack.
     fn set_items(&mut self, items: Vec<Value>) -> Result<(), String> {
-        if items.len() % 2 != 0 {
+        if !items.len().is_multiple_of(2) {
             return Err("a key without a value".to_string());
         }
         let dict = match self.stack.last() {
