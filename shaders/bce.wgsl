@@ -26,9 +26,10 @@ fn bce_spread(p: f32) -> f32 {
     return max((1.0 - p) * p, 1e-12);
 }
 
-// dL/dp = (p - y) / (p (1 - p)).
+// dL/dp = (p - y) / (p (1 - p)). The quotient comes first: g (p - y) may fall
+// below the range of normal numbers where the whole does not.
 fn bce_backward(g: f32, p: f32, y: f32) -> f32 {
-    return g * (p - y) / bce_spread(p);
+    return g * ((p - y) / bce_spread(p));
 }
 
 // dL/dy = log(1 - p) - log(p).

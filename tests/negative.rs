@@ -126,8 +126,8 @@ fn faults_in_shaders_are_caught_and_named() {
         // an upstream cotangent that is dropped
         (
             "bce_backward",
-            "return g * (p - y)",
-            "return (p - y)",
+            "return g * ((p - y)",
+            "return ((p - y)",
             "d/d sigmoid",
         ),
         (

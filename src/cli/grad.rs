@@ -71,7 +71,13 @@ pub fn run(args: &GradArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcom
         every_step: args.explain,
         check: !args.no_check,
     };
-    let report = Report::new(solve(&prepared, gpu.as_ref(), detail)?);
+    let solution = solve(&prepared, gpu.as_ref(), detail)?;
+    if let Some(values) = solution.value("output")
+        && let Some(warning) = problem.loss.check_input(values)?
+    {
+        output::notice(&warning);
+    }
+    let report = Report::new(solution);
     for warning in &report.solution.warnings {
         output::notice(warning);
     }

@@ -1,155 +1,229 @@
-//! Arguments of a layer or a loss: what a table row declares, matched with what
-//! was written, by position or by keyword, as Python does it.
+//! Arguments of layers and losses: what a table row declares, what the text
+//! gives, and the check of one against the other. Layers and losses share it,
+//! so that both take positional and keyword values by Python's rules and
+//! explain a mistake in the same words.
 
 use super::source::{Place, Source, quoted, suggestion};
 use super::text::{Item, Value};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
-/// What an argument may be, and what it is if it is left out.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Kind {
-    /// A number of features: 1 or more, and required.
-    Size,
-    /// True or False, with this default.
-    Flag(bool),
-    /// One of these words, the first being the default.
-    Word(&'static [&'static str]),
-}
-
-/// An argument that a row declares.
-#[derive(Clone, Copy, PartialEq, Debug)]
+/// One argument that a layer or a loss takes.
+#[derive(Debug)]
 pub struct Argument {
-    /// Its name.
+    /// Its name, PyTorch's.
     pub name: &'static str,
-    /// What it may be.
-    pub kind: Kind,
+    /// What values it takes.
+    pub ty: Type,
+    /// Its value where none is given; `None` if one must be given.
+    pub default: Option<Setting>,
+    /// Whether it can only be given by name.
+    pub by_name: bool,
+    /// Whether a printed model shows it even at its default.
+    pub shown: bool,
 }
 
-/// The value of an argument.
+/// What values an argument takes.
+#[derive(Debug)]
+pub enum Type {
+    /// A whole number, 1 or more.
+    Size,
+    /// `True` or `False`.
+    Flag,
+    /// One of these strings.
+    Choice(&'static [&'static str]),
+}
+
+/// The checked value of an argument.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Bound {
-    /// Of a [`Kind::Size`].
+pub enum Setting {
+    /// Of [`Type::Size`].
     Size(usize),
-    /// Of a [`Kind::Flag`].
+    /// Of [`Type::Flag`].
     Flag(bool),
-    /// Of a [`Kind::Word`].
-    Word(&'static str),
+    /// Of [`Type::Choice`].
+    Choice(&'static str),
 }
 
-/// The largest number of features of a layer.
-const MOST_FEATURES: i64 = 1 << 24;
+impl std::fmt::Display for Setting {
+    /// As Python writes it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Setting::Size(size) => write!(f, "{size}"),
+            Setting::Flag(true) => write!(f, "True"),
+            Setting::Flag(false) => write!(f, "False"),
+            Setting::Choice(choice) => write!(f, "'{choice}'"),
+        }
+    }
+}
 
-/// Matches `items` with `declared`: a value for each, in the declared order.
+/// The checked arguments of one layer or loss, in the order of its row.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Args(Vec<Setting>);
+
+// Rows read their own arguments by position. A row that asks for one it does
+// not declare is a defect of the row; every row is built in the tests.
+impl Args {
+    /// The size at `index` in the row; 0 if the row declares no such argument.
+    pub fn size(&self, index: usize) -> usize {
+        match self.0.get(index) {
+            Some(&Setting::Size(size)) => size,
+            _ => {
+                debug_assert!(false, "argument {index} is no size");
+                0
+            }
+        }
+    }
+
+    /// The flag at `index` in the row; false if the row declares no such one.
+    pub fn flag(&self, index: usize) -> bool {
+        match self.0.get(index) {
+            Some(&Setting::Flag(flag)) => flag,
+            _ => {
+                debug_assert!(false, "argument {index} is no flag");
+                false
+            }
+        }
+    }
+
+    /// The choice at `index` in the row; empty if the row declares none.
+    pub fn choice(&self, index: usize) -> &'static str {
+        match self.0.get(index) {
+            Some(&Setting::Choice(choice)) => choice,
+            _ => {
+                debug_assert!(false, "argument {index} is no choice");
+                ""
+            }
+        }
+    }
+
+    /// All values, in the order of the row.
+    pub fn settings(&self) -> &[Setting] {
+        &self.0
+    }
+}
+
+/// `Linear(in_features, out_features, bias=True)`.
+pub fn signature(name: &str, arguments: &[Argument]) -> String {
+    let list: Vec<_> = arguments
+        .iter()
+        .map(|argument| match &argument.default {
+            Some(default) => format!("{}={default}", argument.name),
+            None => argument.name.to_string(),
+        })
+        .collect();
+    format!("{name}({})", list.join(", "))
+}
+
+/// The call as PyTorch prints it: `Linear(in_features=4, ...)`, `ReLU()`.
+pub fn printed(name: &str, arguments: &[Argument], args: &Args) -> String {
+    let list: Vec<_> = arguments
+        .iter()
+        .zip(args.settings())
+        .filter(|(argument, setting)| argument.shown || argument.default != Some(**setting))
+        .map(|(argument, setting)| format!("{}={setting}", argument.name))
+        .collect();
+    format!("{name}({})", list.join(", "))
+}
+
+/// The values of `arguments` that `items` give to `name`, written at `place`.
 ///
 /// # Errors
-/// [`Error::Text`](crate::Error::Text): an unknown, repeated, missing or
-/// ill-typed argument, or too many.
-pub fn bind(
+///
+/// [`Error::Text`] for an argument that is unknown, missing, given twice, of
+/// the wrong type or out of its range.
+pub(super) fn bind(
     source: Source<'_>,
-    owner: &str,
+    name: &str,
+    arguments: &[Argument],
     place: Place,
     items: &[Item],
-    declared: &[Argument],
-) -> Result<Vec<Bound>> {
-    let names: Vec<_> = declared.iter().map(|a| a.name).collect();
-    let takes = if names.is_empty() {
-        format!("{owner} takes no arguments")
-    } else {
-        format!("{owner} takes {}", names.join(", "))
-    };
-    let mut values: Vec<Option<Bound>> = vec![None; declared.len()];
-    let mut by_keyword = false;
+) -> Result<Args> {
+    let takes = format!("it is {}", signature(name, arguments));
+    let mut settings: Vec<Option<Setting>> = vec![None; arguments.len()];
+    let mut named = false;
     for (i, item) in items.iter().enumerate() {
-        let slot = match &item.label {
+        let index = match &item.label {
             Some(label) => {
-                by_keyword = true;
-                names.iter().position(|n| *n == label.name).ok_or_else(|| {
-                    let near = suggestion(&label.name, names.iter().copied());
-                    let message = format!("{owner} has no argument {}", quoted(&label.name));
+                named = true;
+                let index = arguments.iter().position(|a| a.name == label.name);
+                index.ok_or_else(|| {
+                    let near = suggestion(&label.name, arguments.iter().map(|a| a.name));
+                    let message = format!("{name} has no argument {}", quoted(&label.name));
                     source.error(label.place, message, format!("{near}{takes}"))
                 })?
             }
-            None if by_keyword => {
-                let message = "a value by position follows one by keyword";
-                return Err(source.error(item.place, message, &takes));
+            None if named => {
+                let message = "a value without a name follows one with a name";
+                return Err(source.error(item.place, message, takes));
             }
-            None if i < declared.len() => i,
-            None => {
-                let message = format!("{owner} takes {} arguments", declared.len());
-                return Err(source.error(item.place, message, &takes));
+            None if i >= arguments.len() => {
+                let count = match arguments.len() {
+                    0 => "no argument".to_string(),
+                    1 => "at most 1 argument".to_string(),
+                    n => format!("at most {n} arguments"),
+                };
+                let message = format!("{name} takes {count}, this is number {}", i + 1);
+                return Err(source.error(item.place, message, takes));
             }
+            None => i,
         };
-        if values[slot].is_some() {
-            let message = format!("`{}` is given twice", declared[slot].name);
-            return Err(source.error(item.place, message, ""));
+        let argument = &arguments[index];
+        if item.label.is_none() && argument.by_name {
+            let message = format!("give {name}'s `{}` by name", argument.name);
+            return Err(source.error(item.place, message, takes));
         }
-        values[slot] = Some(value(source, &declared[slot], item)?);
+        if settings[index].is_some() {
+            let message = format!("`{}` is given twice", argument.name);
+            let at = item.label.as_ref().map_or(item.place, |label| label.place);
+            return Err(source.error(at, message, takes));
+        }
+        settings[index] = Some(convert(source, argument, item)?);
     }
-    let mut bound = Vec::with_capacity(declared.len());
-    for (value, argument) in values.into_iter().zip(declared) {
-        bound.push(match (value, argument.kind) {
-            (Some(value), _) => value,
-            (None, Kind::Flag(default)) => Bound::Flag(default),
-            (None, Kind::Word(words)) if !words.is_empty() => Bound::Word(words[0]),
-            (None, _) => {
-                let message = format!("{owner} needs `{}`", argument.name);
-                return Err(source.error(place, message, &takes));
-            }
-        });
-    }
-    Ok(bound)
+    let settings: Result<Vec<_>> = arguments
+        .iter()
+        .zip(settings)
+        .map(|(argument, setting)| {
+            setting.or(argument.default).ok_or_else(|| {
+                let message = format!("{name} needs `{}`", argument.name);
+                source.error(place, message, &takes)
+            })
+        })
+        .collect();
+    Ok(Args(settings?))
 }
 
-fn value(source: Source<'_>, argument: &Argument, item: &Item) -> Result<Bound> {
-    let wrong = |want: &str| {
+fn convert(source: Source<'_>, argument: &Argument, item: &Item) -> Result<Setting> {
+    let wrong = |expected: &str| -> Error {
         let message = format!(
-            "`{}` must be {want}, found {}",
+            "`{}` must be {expected}, got {}",
             argument.name,
             item.value.describe()
         );
         source.error(item.place, message, "")
     };
-    match (argument.kind, &item.value) {
-        (Kind::Size, Value::Int(n)) if (1..=MOST_FEATURES).contains(n) => {
-            // Checked: from 1 to 2^24.
-            Ok(Bound::Size(usize::try_from(*n).unwrap_or(1)))
-        }
-        (Kind::Size, _) => Err(wrong(&format!("a whole number from 1 to {MOST_FEATURES}"))),
-        (Kind::Flag(_), Value::Bool(flag)) => Ok(Bound::Flag(*flag)),
-        (Kind::Flag(_), _) => Err(wrong("True or False")),
-        (Kind::Word(words), Value::Text(text)) => {
-            let found = words.iter().find(|w| **w == text.as_str());
-            found
-                .map(|w| Bound::Word(w))
-                .ok_or_else(|| wrong(&format!("'{}'", words.join("' or '"))))
-        }
-        (Kind::Word(words), _) => Err(wrong(&format!("'{}'", words.join("' or '")))),
-    }
-}
-
-impl std::fmt::Display for Bound {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Bound::Size(n) => write!(f, "{n}"),
-            Bound::Flag(true) => write!(f, "True"),
-            Bound::Flag(false) => write!(f, "False"),
-            Bound::Word(word) => write!(f, "'{word}'"),
+    match (&argument.ty, &item.value) {
+        (Type::Size, Value::Int(0)) => Err(source.error(
+            item.place,
+            format!("`{}` must be 1 or more, got 0", argument.name),
+            "PyTorch lets this pass with a warning; such a layer has nothing to learn",
+        )),
+        (Type::Size, &Value::Int(value)) => match usize::try_from(value) {
+            Ok(size) => Ok(Setting::Size(size)),
+            Err(_) => Err(wrong("1 or more")),
+        },
+        (Type::Size, _) => Err(wrong("a whole number")),
+        (Type::Flag, &Value::Bool(flag)) => Ok(Setting::Flag(flag)),
+        (Type::Flag, _) => Err(wrong("True or False")),
+        (Type::Choice(choices), value) => {
+            let chosen = match value {
+                Value::Text(text) => choices.iter().find(|choice| *choice == text),
+                _ => None,
+            };
+            let quoted: Vec<_> = choices.iter().map(|c| format!("'{c}'")).collect();
+            match chosen {
+                Some(choice) => Ok(Setting::Choice(choice)),
+                None => Err(wrong(&format!("one of {}", quoted.join(", ")))),
+            }
         }
     }
-}
-
-/// The values as Python would write them, those that are their default left
-/// out; what is left out cannot be required, so positions stay right only
-/// through keywords.
-pub fn show(declared: &[Argument], values: &[Bound]) -> String {
-    let mut parts = Vec::new();
-    for (argument, value) in declared.iter().zip(values) {
-        match (argument.kind, value) {
-            (Kind::Size, value) => parts.push(value.to_string()),
-            (Kind::Flag(default), Bound::Flag(flag)) if default == *flag => {}
-            (Kind::Word(words), Bound::Word(word)) if words.first() == Some(word) => {}
-            (_, value) => parts.push(format!("{}={value}", argument.name)),
-        }
-    }
-    parts.join(", ")
 }

@@ -1,106 +1,124 @@
-//! The layers: one row each, with all that is known of it. To add one, add its
-//! row to [`LAYERS`].
+//! The layers, one row of a table each: the only place that knows a layer.
+//! The reader, the printer, the initialisation, the check of weights and the
+//! builder walk the table, so a new layer is a new row.
 
-use super::args::{Argument, Bound, Kind};
-use super::source::{Source, suggestion};
-use super::text::LayerSpec;
+use super::args::{Args, Argument, Setting, Type};
 use crate::error::Result;
 use crate::graph::{Graph, NodeId};
 
-/// A parameter of a layer.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Parameter {
-    /// Its name in the state dict, after the layer's key: `weight`.
+/// A kind of layer: everything that is known about it.
+pub struct Layer {
+    /// PyTorch's name of it.
     pub name: &'static str,
-    /// Its shape.
-    pub shape: Vec<usize>,
-    /// The number of inputs of a unit: PyTorch draws the initial values from
-    /// +-1 / sqrt(fan_in).
-    pub fan_in: usize,
+    /// What it takes, in PyTorch's order.
+    pub arguments: &'static [Argument],
+    /// What it learns, in the order of PyTorch's state dict (and of the draws
+    /// of its initialisation).
+    pub parameters: fn(&Args) -> Vec<Parameter>,
+    /// The sizes of the last axis of its input and output; `None` for a layer
+    /// that takes any and keeps it.
+    pub features: fn(&Args) -> Option<[usize; 2]>,
+    /// Appends the layer to a graph: input, arguments, parameters in order.
+    pub build: fn(&mut Graph, NodeId, &Args, &[NodeId]) -> Result<NodeId>,
 }
 
-/// All about one kind of layer.
-pub struct Layer {
-    /// Its name, as PyTorch's.
+impl std::fmt::Debug for Layer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// A tensor that a layer learns.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Parameter {
+    /// The last part of its key in a state dict: `weight`.
     pub name: &'static str,
-    /// Its arguments.
-    pub arguments: &'static [Argument],
-    /// Its parameters, in the order of the state dict.
-    pub parameters: fn(&[Bound]) -> Vec<Parameter>,
-    /// Builds it on `x`, given the nodes of its parameters in their order.
-    pub build: fn(&mut Graph, NodeId, &[NodeId]) -> Result<NodeId>,
+    /// Its shape.
+    pub dims: Vec<usize>,
+    /// How many inputs an output has: the scale of its initial values.
+    pub fan_in: usize,
 }
 
 /// Every layer.
 pub static LAYERS: &[Layer] = &[
+    // `x @ weightᵀ + bias`: [..., in_features] to [..., out_features].
     Layer {
         name: "Linear",
         arguments: &[
             Argument {
                 name: "in_features",
-                kind: Kind::Size,
+                ty: Type::Size,
+                default: None,
+                by_name: false,
+                shown: true,
             },
             Argument {
                 name: "out_features",
-                kind: Kind::Size,
+                ty: Type::Size,
+                default: None,
+                by_name: false,
+                shown: true,
             },
             Argument {
                 name: "bias",
-                kind: Kind::Flag(true),
+                ty: Type::Flag,
+                default: Some(Setting::Flag(true)),
+                by_name: false,
+                shown: true,
             },
         ],
-        parameters: |args| match *args {
-            [Bound::Size(fan_in), Bound::Size(out), Bound::Flag(bias)] => {
-                let weight = Parameter {
-                    name: "weight",
-                    shape: vec![out, fan_in],
-                    fan_in,
-                };
-                let bias = bias.then(|| Parameter {
-                    name: "bias",
-                    shape: vec![out],
-                    fan_in,
-                });
-                [Some(weight), bias].into_iter().flatten().collect()
+        parameters: |args| {
+            let [fan_in, out] = [args.size(0), args.size(1)];
+            let weight = Parameter {
+                name: "weight",
+                dims: vec![out, fan_in],
+                fan_in,
+            };
+            let bias = Parameter {
+                name: "bias",
+                dims: vec![out],
+                fan_in,
+            };
+            if args.flag(2) {
+                vec![weight, bias]
+            } else {
+                vec![weight]
             }
-            _ => Vec::new(),
         },
-        build: |g, x, parameters| match *parameters {
-            [weight] => g.linear(x, weight, None),
-            [weight, bias, ..] => g.linear(x, weight, Some(bias)),
-            [] => Ok(x),
-        },
+        features: |args| Some([args.size(0), args.size(1)]),
+        build: |g, x, _, parameters| g.linear(x, parameters[0], parameters.get(1).copied()),
     },
+    // `inplace` saves PyTorch a buffer; the values are the same.
     Layer {
         name: "ReLU",
         arguments: &[Argument {
             name: "inplace",
-            kind: Kind::Flag(false),
+            ty: Type::Flag,
+            default: Some(Setting::Flag(false)),
+            by_name: false,
+            shown: false,
         }],
         parameters: |_| Vec::new(),
-        build: |g, x, _| g.relu(x),
+        features: |_| None,
+        build: |g, x, _, _| g.relu(x),
     },
     Layer {
         name: "Sigmoid",
         arguments: &[],
         parameters: |_| Vec::new(),
-        build: |g, x, _| g.sigmoid(x),
+        features: |_| None,
+        build: |g, x, _, _| g.sigmoid(x),
+    },
+    Layer {
+        name: "Identity",
+        arguments: &[],
+        parameters: |_| Vec::new(),
+        features: |_| None,
+        build: |_, x, _, _| Ok(x),
     },
 ];
 
-/// The row of a layer that was written.
-///
-/// # Errors
-/// [`Error::Text`](crate::Error::Text), listing the layers that there are.
-pub fn find(source: Source<'_>, spec: &LayerSpec) -> Result<&'static Layer> {
-    LAYERS.iter().find(|l| l.name == spec.kind).ok_or_else(|| {
-        let names: Vec<_> = LAYERS.iter().map(|l| l.name).collect();
-        let near = suggestion(&spec.kind, names.iter().copied());
-        let message = format!("unknown layer {}", super::source::quoted(&spec.kind));
-        source.error(
-            spec.place,
-            message,
-            format!("{near}known are {}", names.join(", ")),
-        )
-    })
+/// The layer of this name.
+pub fn find(name: &str) -> Option<&'static Layer> {
+    LAYERS.iter().find(|layer| layer.name == name)
 }

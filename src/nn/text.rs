@@ -131,35 +131,45 @@ pub fn parse_network(text: &str) -> Result<Spec> {
         text,
     };
     let mut items = read(source)?;
-    let assigned = items.len() == 1;
-    for label in items.iter_mut().filter_map(|item| item.label.as_ref()) {
-        if !label.child && !assigned {
+    // `model = ...` is a lone item, and not the name of a layer.
+    let mut lone = false;
+    if let [only] = &mut items[..]
+        && only.label.as_ref().is_none_or(|label| !label.child)
+    {
+        only.label = None;
+        lone = true;
+    }
+    for label in items.iter().filter_map(|item| item.label.as_ref()) {
+        if !label.child {
             return Err(source.error(
                 label.place,
-                format!("{} = ... stands in a list of layers", label.name),
+                format!("{} = ... stands in a list of layers", quoted(&label.name)),
                 "give one model, or only the layers",
             ));
         }
     }
-    let mut layers = Vec::new();
-    match &mut items[..] {
-        // One model, or one layer whose keys have no prefix.
-        [only] if only.label.as_ref().is_none_or(|label| !label.child) => {
-            only.label = None;
-            match &mut only.value {
-                Value::Call { name, args } if bare(name) == "Sequential" => {
-                    let args = args.take().unwrap_or_default();
-                    flatten(source, args, "", 1, &mut layers)?;
-                }
-                _ => {
-                    flatten(source, items, "", 1, &mut layers)?;
-                    for layer in &mut layers {
-                        layer.key.clear();
-                    }
-                }
+    if lone {
+        let sequential = items.iter_mut().find_map(|item| match &mut item.value {
+            Value::Call { name, args } if bare(name) == "Sequential" => {
+                Some(args.take().unwrap_or_default())
             }
+            _ => None,
+        });
+        match sequential {
+            Some(inside) => {
+                items = inside;
+                lone = false;
+            }
+            None => lone = !items.iter().all(is_ordered_dict),
         }
-        _ => flatten(source, items, "", 1, &mut layers)?,
+    }
+    let mut layers = Vec::new();
+    flatten(source, items, "", 1, &mut layers)?;
+    if lone {
+        // A layer that is the whole model: PyTorch's keys have no prefix.
+        for layer in &mut layers {
+            layer.key.clear();
+        }
     }
     if layers.is_empty() {
         return Err(Error::Text(format!("the network has no layer; {EXAMPLE}")));
@@ -173,7 +183,7 @@ pub fn parse_network(text: &str) -> Result<Spec> {
 /// # Errors
 ///
 /// As [`parse_network`], and for more than one call.
-pub fn parse_call(source: Source<'_>) -> Result<(String, Place, Vec<Item>)> {
+pub(super) fn parse_call(source: Source<'_>) -> Result<(String, Place, Vec<Item>)> {
     let mut items = read(source)?;
     if items.len() > 1 {
         let hint = format!("give one {}", source.what);
@@ -481,11 +491,7 @@ fn flatten(
 /// The items of a `Sequential`; `OrderedDict([('name', layer), ...])` becomes
 /// named layers.
 fn ordered(source: Source<'_>, items: Vec<Item>) -> Result<Vec<Item>> {
-    let is_dict = |item: &Item| {
-        matches!(&item.value, Value::Call { name, .. }
-            if name == "OrderedDict" || name == "collections.OrderedDict")
-    };
-    if !(items.len() == 1 && items.iter().all(is_dict)) {
+    if !(items.len() == 1 && items.iter().all(is_ordered_dict)) {
         return Ok(items);
     }
     let wrong = |place| {
@@ -531,6 +537,11 @@ fn ordered(source: Source<'_>, items: Vec<Item>) -> Result<Vec<Item>> {
         }
     }
     Ok(named)
+}
+
+fn is_ordered_dict(item: &Item) -> bool {
+    matches!(&item.value, Value::Call { name, .. }
+        if name == "OrderedDict" || name == "collections.OrderedDict")
 }
 
 fn check_name(source: Source<'_>, label: &Label) -> Result<()> {
@@ -607,6 +618,8 @@ mod tests {
             ('fc-1', nn.Linear(4, 2)), ('rest', nn.Sequential(nn.ReLU())),]))";
         let expected = pairs(&[("fc-1", "Linear"), ("rest.0", "ReLU")]);
         assert_eq!(keys(text), expected);
+        let alone = "OrderedDict([('a', ReLU()), ('b', ReLU())])";
+        assert_eq!(keys(alone), pairs(&[("a", "ReLU"), ("b", "ReLU")]));
         assert!(refused("Sequential(OrderedDict(ReLU()))").contains("expected OrderedDict(["));
         assert!(
             refused("Sequential(OrderedDict([('a.b', ReLU())]))")
@@ -728,7 +741,10 @@ mod tests {
                 0..40,
             )
         ) {
-            let _ = parse_network(&words.concat());
+            if let Ok(spec) = parse_network(&words.concat()) {
+                let keys: HashSet<_> = spec.layers.iter().map(|layer| &layer.key).collect();
+                proptest::prop_assert_eq!(keys.len(), spec.layers.len());
+            }
         }
     }
 }

@@ -215,9 +215,18 @@ impl Graph {
 
 fn samples() -> Vec<Sample> {
     type Binary = fn(&mut Graph, NodeId, NodeId) -> Result<NodeId>;
-    let g_edge = vec![1.0, -2.0, 0.0];
+    let g_edge = vec![1.0, -2.0, 0.0, 1.7e-3];
     // 2^-30 has p (1 - p) well above the clamp, 1e-13 below it.
-    let p_edge = vec![0.0, 1.0, 0.5, 1e-13, 9.313_226e-10, 0.999_999_94, 1e-38];
+    let p_edge = vec![
+        0.0,
+        1.0,
+        0.5,
+        1e-13,
+        9.313_226e-10,
+        0.999_999_94,
+        1e-38,
+        3e-40,
+    ];
     let y_edge = vec![0.0, 1.0];
     let p_range = (0.05, 0.95);
     let mut all = Vec::new();

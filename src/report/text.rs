@@ -159,7 +159,7 @@ pub fn overview(report: &Report) -> String {
         table.add_row(vec![
             name.clone(),
             value.shape().to_string(),
-            number::show_wide(norm(value) as f32 as f64),
+            number::show(norm(value) as f32),
             compared.map_or("-".to_string(), |c| ulp_text(c.max_ulps)),
             local.map_or("-".to_string(), |c| percent(c.max_share)),
             match (compared, bad) {

@@ -132,8 +132,11 @@ fn apply_bounded(op: &dyn Op, inputs: &[&RefValue]) -> RefValue {
     RefValue { value, error }
 }
 
+/// A float32 value as it is. A device may read a subnormal number as zero, so
+/// that much is uncertain about it.
 fn exact(value: ArrayD<f64>) -> RefValue {
-    let error = ArrayD::zeros(value.raw_dim());
+    let least = f64::from(f32::MIN_POSITIVE);
+    let error = value.mapv(|v| if v.abs() < least { v.abs() } else { 0.0 });
     RefValue { value, error }
 }
 

@@ -113,7 +113,7 @@ impl Problem {
             .op()
             .is_some_and(|op| op.name() == "sigmoid");
         Ok(Prepared {
-            sigmoid_then_bce: ends_in_sigmoid && self.loss.name() == "BCELoss",
+            sigmoid_then_bce: ends_in_sigmoid && self.loss.row().name == "BCELoss",
             graph,
             feeds,
             named,
