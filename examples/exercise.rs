@@ -5,14 +5,13 @@ use wgrad::{Gpu, Graph, Tensor, gradient};
 
 fn main() -> wgrad::Result<()> {
     let mut g = Graph::new();
-    let x = g.input("x", &[1, 4])?;
-    let y = g.input("y", &[1, 1])?;
+    let (x, y) = (g.input("x", &[1, 4])?, g.input("y", &[1, 1])?);
     let w1 = g.parameter("0.weight", &[2, 4])?;
     let w2 = g.parameter("2.weight", &[1, 2])?;
-    let z = g.linear(x, w1, None)?;
-    let h = g.relu(z)?;
-    let z = g.linear(h, w2, None)?;
-    let s = g.sigmoid(z)?;
+    let z1 = g.linear(x, w1, None)?;
+    let h = g.relu(z1)?;
+    let z2 = g.linear(h, w2, None)?;
+    let s = g.sigmoid(z2)?;
     let loss = g.bce_loss(s, y, None, Reduction::Mean)?;
     let grads = gradient(&mut g, loss, &[w1, w2])?;
 

@@ -622,3 +622,14 @@ fn a_wrong_truth_fails_the_check() {
         .code(1)
         .stdout(contains("FAIL").and(contains("1e9")));
 }
+
+#[test]
+fn the_readme_shows_the_example_as_it_is() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let example = fs::read_to_string(root.join("examples/exercise.rs")).unwrap();
+    assert!(
+        readme.contains(example.trim()),
+        "README.md and examples/exercise.rs differ"
+    );
+}

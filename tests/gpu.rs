@@ -257,6 +257,28 @@ fn a_tensor_past_the_limits_is_refused_with_its_name() {
 }
 
 #[test]
+fn what_wgpu_refuses_is_an_error_with_the_kernels_name() {
+    let (g, wanted, feeds) = network(&[4, 2, 1], 3, false);
+    let mut plan = Plan::new(&g, &wanted).unwrap();
+    plan.kernels[0].source.push_str("fn broken( {");
+    match pollster::block_on(gpu().compile_plan(plan)) {
+        Err(Error::Gpu(text)) => assert!(text.contains("kernel `matmul_16`"), "{text}"),
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("a shader that does not parse was compiled"),
+    }
+    // A grid past the limits, found only when the work is encoded.
+    let mut plan = Plan::new(&g, &wanted).unwrap();
+    plan.steps[0].grid = [65_536, 1];
+    let mut program = pollster::block_on(gpu().compile_plan(plan)).unwrap();
+    program.set_all(&feeds).unwrap();
+    assert!(matches!(program.run(), Err(Error::Gpu(_))));
+    // The device is none the worse for it.
+    let mut program = gpu().compile(&g, &wanted).unwrap();
+    program.set_all(&feeds).unwrap();
+    program.run().unwrap();
+}
+
+#[test]
 fn a_lost_device_is_an_error_and_a_new_one_works() {
     let (g, wanted, feeds) = network(&[4, 2, 1], 3, false);
     let gpu = Gpu::new().unwrap();

@@ -41,7 +41,9 @@ pub fn heading(report: &Report) -> String {
             );
         }
     }
-    let _ = writeln!(out, "network  {}", solution.network);
+    // As print(model) shows it, over several lines.
+    let network = solution.network.replace('\n', "\n         ");
+    let _ = writeln!(out, "network  {network}");
     let _ = writeln!(out, "loss     {}", solution.loss);
     out
 }

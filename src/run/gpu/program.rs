@@ -272,18 +272,26 @@ impl Program {
 
     /// As [`run`](Program::run), to be awaited.
     pub async fn run_async(&mut self) -> Result<&Outputs> {
-        let submission = self.submit()?;
+        self.check_given()?;
+        // Scopes, so that this run's errors are this run's, whoever else uses
+        // the device meanwhile.
+        let submission = self.gpu.inner.scoped(|| self.submit()).await?;
         self.read(submission)?;
         Ok(&self.outputs)
     }
 
-    fn submit(&self) -> Result<wgpu::SubmissionIndex> {
-        let inner = &self.gpu.inner;
-        inner.check()?;
-        if let Some(i) = self.given.iter().position(|given| !given) {
-            let feed = &self.plan.feeds[i];
-            return Err(missing_feed(&feed.label, &feed.shape));
+    fn check_given(&self) -> Result<()> {
+        match self.given.iter().position(|given| !given) {
+            Some(i) => {
+                let feed = &self.plan.feeds[i];
+                Err(missing_feed(&feed.label, &feed.shape))
+            }
+            None => Ok(()),
         }
+    }
+
+    fn submit(&self) -> wgpu::SubmissionIndex {
+        let inner = &self.gpu.inner;
         let mut encoder = inner
             .device
             .create_command_encoder(&wgpu::CommandEncoderDescriptor {
@@ -309,8 +317,7 @@ impl Program {
         }
         let submission = inner.queue.submit([encoder.finish()]);
         inner.made.submissions.fetch_add(1, Ordering::Relaxed);
-        inner.check()?;
-        Ok(submission)
+        submission
     }
 
     fn buffer(&self, id: BufferId) -> &wgpu::Buffer {
