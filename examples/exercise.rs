@@ -14,7 +14,6 @@ fn main() -> wgrad::Result<()> {
     let s = g.sigmoid(z2)?;
     let loss = g.bce_loss(s, y, None, Reduction::Mean)?;
     let grads = gradient(&mut g, loss, &[w1, w2])?;
-
     let mut program = Gpu::new()?.compile(&g, &[loss, grads[0], grads[1]])?;
     program.set("x", &Tensor::new(&[1, 4], vec![-2.0, -0.3, 1.7, 0.2])?)?;
     program.set("y", &Tensor::new(&[1, 1], vec![1.0])?)?;
