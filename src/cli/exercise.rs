@@ -1,6 +1,6 @@
 //! `wgrad` alone: the exercise, worked out.
 
-use wgrad::report::{Report, json, text};
+use wgrad::report::Report;
 use wgrad::solution::{Detail, solve};
 use wgrad::{Result, exercise};
 
@@ -18,18 +18,12 @@ pub fn run(engine: &EngineArgs, as_json: bool) -> Result<Outcome> {
     report.pytorch = pytorch;
     report.pytorch_version = Some(version);
     report.figures = exercise::figures(&report.solution)?;
-    if as_json {
-        output::json(&json::report(&report))?;
-    } else {
-        output::data(&text::heading(&report))?;
-        output::data(&text::worked_solution(&report))?;
-        output::data(&text::sheet(&report))?;
-        output::data(&text::failures(&report))?;
-        output::data(&format!("\n{}", text::closing(&report)))?;
-    }
-    Ok(if report.tally().passed() {
-        Outcome::Good
-    } else {
-        Outcome::Differs
-    })
+    output::report(
+        &report,
+        as_json,
+        output::Parts {
+            worked: true,
+            overview: false,
+        },
+    )
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use wgrad::io::csv::ColumnRef;
 use wgrad::nn::{Loss, Network};
-use wgrad::report::{Report, json, text};
+use wgrad::report::Report;
 use wgrad::solution::{Detail, Problem, Solution, solve};
 use wgrad::{Error, Result, Tensor, io};
 
@@ -84,22 +84,14 @@ pub fn run(args: &GradArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcom
     if let Some(path) = &args.save {
         save(path, &report.solution)?;
     }
-    if as_json {
-        output::json(&json::report(&report))?;
-    } else {
-        output::data(&text::heading(&report))?;
-        if args.explain {
-            output::data(&text::worked_solution(&report))?;
-        }
-        output::data(&text::overview(&report))?;
-        output::data(&text::failures(&report))?;
-        output::data(&format!("\n{}", text::closing(&report)))?;
-    }
-    Ok(if report.tally().passed() {
-        Outcome::Good
-    } else {
-        Outcome::Differs
-    })
+    output::report(
+        &report,
+        as_json,
+        output::Parts {
+            worked: args.explain,
+            overview: true,
+        },
+    )
 }
 
 fn save(path: &Path, solution: &Solution) -> Result<()> {

@@ -40,15 +40,15 @@ struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Engine")]
     engine: EngineArgs,
 
     /// JSON on stdout instead of text
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Output")]
     json: bool,
 
     /// Colours
-    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    #[arg(long, global = true, help_heading = "Output", value_enum, default_value_t = Color::Auto)]
     color: Color,
 }
 

@@ -2,9 +2,10 @@
 
 use std::io::{ErrorKind, Write};
 
+use wgrad::report::{Report, json as as_json, text};
 use wgrad::{Error, Result};
 
-use super::Color;
+use super::{Color, Outcome};
 
 /// Decides on colours for both streams. `auto` heeds NO_COLOR and whether the
 /// stream is a terminal.
@@ -30,6 +31,38 @@ pub fn data(text: &str) -> Result<()> {
 /// Writes a JSON document to stdout.
 pub fn json(value: &serde_json::Value) -> Result<()> {
     data(&format!("{value:#}\n"))
+}
+
+/// How much of a report is written as text.
+#[derive(Clone, Copy)]
+pub struct Parts {
+    /// The worked solution.
+    pub worked: bool,
+    /// The table of the values with a public name.
+    pub overview: bool,
+}
+
+/// Writes a report, and says whether it is good.
+pub fn report(report: &Report, in_json: bool, parts: Parts) -> Result<Outcome> {
+    if in_json {
+        json(&as_json::report(report))?;
+    } else {
+        data(&text::heading(report))?;
+        if parts.worked {
+            data(&text::worked_solution(report))?;
+        }
+        data(&text::sheet(report))?;
+        if parts.overview {
+            data(&text::overview(report))?;
+        }
+        data(&text::failures(report))?;
+        data(&format!("\n{}", text::closing(report)))?;
+    }
+    Ok(if report.tally().passed() {
+        Outcome::Good
+    } else {
+        Outcome::Differs
+    })
 }
 
 /// Tells something that is no error.

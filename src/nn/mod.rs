@@ -22,6 +22,7 @@
 pub mod args;
 mod init;
 pub mod layer;
+mod linear;
 pub mod loss;
 mod source;
 pub mod text;
