@@ -14,14 +14,21 @@ as_root() {
     fi
 }
 
+# The loader, wherever the system keeps its libraries. (Debian keeps ldconfig
+# off an ordinary user's path.)
+has_vulkan_loader() {
+    PATH="$PATH:/sbin:/usr/sbin" ldconfig -p 2>/dev/null | grep -q 'libvulkan\.so'
+}
+
 has_vulkan_driver() {
     if [ -n "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ]; then
         return 0
     fi
+    has_vulkan_loader || return 1
     # A driver describes itself in one of these folders; the loader finds it there.
     for folder in /usr/share/vulkan/icd.d /etc/vulkan/icd.d /usr/local/share/vulkan/icd.d "$HOME/.local/share/vulkan/icd.d"; do
         for file in "$folder"/*.json; do
-            if [ -e "$file" ] && ldconfig -p 2>/dev/null | grep -q 'libvulkan\.so'; then
+            if [ -e "$file" ]; then
                 return 0
             fi
         done

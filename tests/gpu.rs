@@ -304,7 +304,7 @@ fn a_lost_device_is_an_error_and_a_new_one_works() {
 #[test]
 fn a_run_that_takes_too_long_is_a_timeout() {
     let options = GpuOptions {
-        timeout: std::time::Duration::from_millis(1),
+        timeout: std::time::Duration::from_nanos(1),
         ..GpuOptions::default()
     };
     let gpu = pollster::block_on(Gpu::open(options)).unwrap();
