@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
 use crate::io::{self, TensorFile};
 use crate::number;
+use crate::plan::Plan;
 use crate::run::Feeds;
 use crate::run::gpu::Gpu;
 
@@ -91,7 +92,7 @@ impl Folder {
     /// # Errors
     /// The folder lacks a tensor that the case names, or the device failed. A
     /// value that differs is no error but the verdict.
-    pub fn run(&self, case: &Case, gpu: &Gpu) -> Result<Verdict> {
+    pub async fn run(&self, case: &Case, gpu: &Gpu) -> Result<Verdict> {
         let mut built = Build {
             folder: self,
             graph: Graph::new(),
@@ -113,9 +114,9 @@ impl Folder {
             .map_err(|error| self.within(case, &error))?;
         let mut wanted = vec![output];
         wanted.extend(&grads);
-        let mut program = gpu.compile(&built.graph, &wanted)?;
+        let mut program = gpu.compile_plan(Plan::new(&built.graph, &wanted)?).await?;
         program.set_all(&built.feeds)?;
-        let outputs = program.run()?;
+        let outputs = program.run_async().await?;
 
         let mut reasons = Vec::new();
         let mut values = 0;

@@ -32,7 +32,7 @@ pub fn run(args: &CheckArgs, engine: &EngineArgs, as_json: bool) -> Result<Outco
     };
     let mut results = Vec::with_capacity(folder.cases.len());
     for case in &folder.cases {
-        let verdict = folder.run(case, &gpu)?;
+        let verdict = pollster::block_on(folder.run(case, &gpu))?;
         if !as_json {
             output::data(&line(&case.name, &verdict))?;
         }

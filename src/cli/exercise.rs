@@ -13,7 +13,7 @@ pub fn run(engine: &EngineArgs, as_json: bool) -> Result<Outcome> {
         every_step: true,
         check: true,
     };
-    let mut report = Report::new(solve(&prepared, gpu.as_ref(), detail)?);
+    let mut report = Report::new(pollster::block_on(solve(&prepared, gpu.as_ref(), detail))?);
     let (pytorch, version) = exercise::pytorch()?;
     report.pytorch = pytorch;
     report.pytorch_version = Some(version);

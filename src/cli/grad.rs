@@ -71,7 +71,7 @@ pub fn run(args: &GradArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcom
         every_step: args.explain,
         check: !args.no_check,
     };
-    let solution = solve(&prepared, gpu.as_ref(), detail)?;
+    let solution = pollster::block_on(solve(&prepared, gpu.as_ref(), detail))?;
     if let Some(values) = solution.value("output")
         && let Some(warning) = problem.loss.check_input(values)?
     {

@@ -1,17 +1,11 @@
-//! NumPy's `.npy`: a header that is a Python dict, then the elements in C or
-//! Fortran order. The `ndarray-npy` crate does the reading; the type is looked
-//! up in the header first, since it must be known beforehand.
-
-use std::io::Cursor;
-
-use half::f16;
-use ndarray::ArrayD;
-use ndarray_npy::{ReadNpyExt, ReadableElement};
+//! NumPy's `.npy` (NEP 1): a header that is a Python dict of three fields, then
+//! the elements in C or Fortran order. The fields are looked up in the text;
+//! docs/REJECTED.md says why no library does it.
 
 use super::{Dtype, Format, Stored, TensorFile, element_count};
 
 pub(super) fn read(bytes: &[u8], stem: &str) -> Result<TensorFile, String> {
-    let header = header(bytes)?;
+    let (header, start) = header(bytes)?;
     let descr = field(header, "descr").ok_or("its header names no type")?;
     let descr = descr.trim_matches(['\'', '"']);
     // The shape's own claim, against the file's size and before any memory is
@@ -41,21 +35,14 @@ pub(super) fn read(bytes: &[u8], stem: &str) -> Result<TensorFile, String> {
     };
     let shape = shape(header)?;
     let size = element_count(&shape)?.checked_mul(dtype.size());
-    if size.is_none_or(|size| size > bytes.len()) {
-        return Err(format!(
-            "shape {shape:?} of {dtype} is more than the file holds; was it cut off?"
-        ));
-    }
-    let (shape, data) = match dtype {
-        Dtype::F64 => typed::<f64, 8>(bytes, f64::to_le_bytes)?,
-        Dtype::F32 => typed::<f32, 4>(bytes, f32::to_le_bytes)?,
-        Dtype::F16 | Dtype::Bf16 => halves(bytes, header, &shape)?,
-        Dtype::I64 => typed::<i64, 8>(bytes, i64::to_le_bytes)?,
-        Dtype::I32 => typed::<i32, 4>(bytes, i32::to_le_bytes)?,
-        Dtype::I16 => typed::<i16, 2>(bytes, i16::to_le_bytes)?,
-        Dtype::I8 => typed::<i8, 1>(bytes, i8::to_le_bytes)?,
-        Dtype::U8 => typed::<u8, 1>(bytes, u8::to_le_bytes)?,
-        Dtype::Bool => typed::<bool, 1>(bytes, |v| [u8::from(v)])?,
+    let end = size.and_then(|size| start.checked_add(size));
+    let data = end.and_then(|end| bytes.get(start..end)).ok_or_else(|| {
+        format!("shape {shape:?} of {dtype} is more than the file holds; was it cut off?")
+    })?;
+    let data = match field(header, "fortran_order") {
+        Some("False") => data.to_vec(),
+        Some("True") => row_major(data, &shape, dtype.size()),
+        _ => return Err("its header does not say fortran_order: True or False".to_string()),
     };
     Ok(TensorFile {
         format: Format::Npy,
@@ -64,8 +51,8 @@ pub(super) fn read(bytes: &[u8], stem: &str) -> Result<TensorFile, String> {
     })
 }
 
-/// The header's text.
-fn header(bytes: &[u8]) -> Result<&str, String> {
+/// The header's text, and where the elements begin.
+fn header(bytes: &[u8]) -> Result<(&str, usize), String> {
     let cut = "cut off in its header";
     let major = *bytes.get(6).ok_or(cut)?;
     let (start, length) = match major {
@@ -80,7 +67,8 @@ fn header(bytes: &[u8]) -> Result<&str, String> {
         other => return Err(format!("version {other} of the npy format")),
     };
     let text = bytes.get(start..start + length).ok_or(cut)?;
-    std::str::from_utf8(text).map_err(|_| "a header that is not UTF-8".to_string())
+    let text = std::str::from_utf8(text).map_err(|_| "a header that is not UTF-8".to_string())?;
+    Ok((text, start + length))
 }
 
 /// The text after a key of the header, up to the next comma outside of
@@ -111,44 +99,33 @@ fn shape(header: &str) -> Result<Vec<usize>, String> {
         .collect()
 }
 
-type Parts = (Vec<usize>, Vec<u8>);
-
-fn typed<T: ReadableElement + Copy, const N: usize>(
-    bytes: &[u8],
-    encode: impl Fn(T) -> [u8; N],
-) -> Result<Parts, String> {
-    let array = ArrayD::<T>::read_npy(Cursor::new(bytes))
-        .map_err(|e| format!("{e}; was the file cut off?"))?;
-    // Iteration is row-major whatever the order in the file was.
-    let data = array.iter().flat_map(|&v| encode(v)).collect();
-    Ok((array.shape().to_vec(), data))
-}
-
-/// float16, which `ndarray-npy` does not read: the raw bytes after the header.
-fn halves(bytes: &[u8], header: &str, shape: &[usize]) -> Result<Parts, String> {
-    let size = element_count(shape)?.saturating_mul(2);
-    let start = bytes.len().checked_sub(size).ok_or("cut off")?;
-    let data = &bytes[start..];
-    if field(header, "fortran_order") != Some("True") {
-        return Ok((shape.to_vec(), data.to_vec()));
+/// Elements in column-major order (the first axis fastest), put in row-major
+/// order.
+fn row_major(data: &[u8], shape: &[usize], size: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(data.len());
+    let mut index = vec![0usize; shape.len()];
+    for _ in 0..data.len() / size {
+        let place = index
+            .iter()
+            .zip(shape)
+            .rev()
+            .fold(0, |at, (i, d)| at * d + i);
+        out.extend_from_slice(&data[place * size..(place + 1) * size]);
+        for axis in (0..index.len()).rev() {
+            index[axis] += 1;
+            if index[axis] < shape[axis] {
+                break;
+            }
+            index[axis] = 0;
+        }
     }
-    let values: Vec<f16> = data
-        .chunks_exact(2)
-        .map(|c| f16::from_le_bytes([c[0], c[1]]))
-        .collect();
-    let mut turned = shape.to_vec();
-    turned.reverse();
-    let array = ArrayD::from_shape_vec(turned, values).map_err(|e| e.to_string())?;
-    let data = array
-        .reversed_axes()
-        .iter()
-        .flat_map(|v| v.to_le_bytes())
-        .collect();
-    Ok((shape.to_vec(), data))
+    out
 }
 
 #[cfg(test)]
 mod tests {
+    use half::f16;
+
     use super::*;
 
     fn npy(descr: &str, fortran: bool, shape: &str, data: &[u8]) -> Vec<u8> {

@@ -13,6 +13,7 @@ use crate::check::{self, Comparison, compare};
 use crate::error::Result;
 use crate::graph::{Graph, Kind, NodeId, Role};
 use crate::number;
+use crate::plan::Plan;
 use crate::run::cpu::{self, RefValue};
 use crate::run::gpu::{AdapterDescription, Gpu};
 use crate::tensor::Tensor;
@@ -145,7 +146,7 @@ impl Solution {
 }
 
 /// Solves a prepared problem on a GPU, or by the reference alone.
-pub fn solve(prepared: &Prepared, gpu: Option<&Gpu>, detail: Detail) -> Result<Solution> {
+pub async fn solve(prepared: &Prepared, gpu: Option<&Gpu>, detail: Detail) -> Result<Solution> {
     let graph = &prepared.graph;
     let nodes = wanted(prepared, detail)?;
     let reference = if detail.check || gpu.is_none() {
@@ -156,9 +157,9 @@ pub fn solve(prepared: &Prepared, gpu: Option<&Gpu>, detail: Detail) -> Result<S
     let mut values: BTreeMap<NodeId, Tensor> = BTreeMap::new();
     let engine = match gpu {
         Some(gpu) => {
-            let mut program = gpu.compile(graph, &nodes)?;
+            let mut program = gpu.compile_plan(Plan::new(graph, &nodes)?).await?;
             program.set_all(&prepared.feeds)?;
-            let outputs = program.run()?;
+            let outputs = program.run_async().await?;
             for &id in &nodes {
                 values.insert(id, outputs.get(id)?.clone());
             }

@@ -2,7 +2,8 @@
 //! before the first one, and a run is one submission.
 
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
+
+use futures_channel::oneshot;
 
 use super::device::{Gpu, Inner, Pipeline};
 use crate::error::{Error, Result};
@@ -276,7 +277,7 @@ impl Program {
         // Scopes, so that this run's errors are this run's, whoever else uses
         // the device meanwhile.
         let submission = self.gpu.inner.scoped(|| self.submit()).await?;
-        self.read(submission)?;
+        self.read(submission).await?;
         Ok(&self.outputs)
     }
 
@@ -324,23 +325,24 @@ impl Program {
         &self.buffers[id.index()]
     }
 
-    fn read(&mut self, submission: wgpu::SubmissionIndex) -> Result<()> {
+    async fn read(&mut self, submission: wgpu::SubmissionIndex) -> Result<()> {
         let inner = &self.gpu.inner;
-        let (send, receive) = mpsc::channel();
+        let (send, receive) = oneshot::channel();
         self.staging
             .map_async(wgpu::MapMode::Read, .., move |result| {
                 // The receiver is gone only if the wait below failed first.
                 let _ = send.send(result);
             });
-        // The answer may come from another thread's wait, a moment after ours.
-        let waited =
-            inner
-                .wait(submission)
-                .and_then(|()| match receive.recv_timeout(inner.timeout) {
-                    Ok(Ok(())) => Ok(()),
-                    Ok(Err(error)) => Err(Error::DeviceLost(format!("mapping failed: {error}"))),
-                    Err(_) => Err(Error::DeviceLost("the device never answered".to_string())),
-                });
+        // The answer may come from another thread's wait, a moment after ours;
+        // in a browser it comes by itself.
+        let waited = match inner.wait(submission) {
+            Ok(()) => match receive.await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(Error::DeviceLost(format!("mapping failed: {error}"))),
+                Err(_) => Err(Error::DeviceLost("the device never answered".to_string())),
+            },
+            Err(error) => Err(error),
+        };
         let result = waited.and_then(|()| {
             let view = self
                 .staging
