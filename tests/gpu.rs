@@ -112,6 +112,41 @@ fn inner_sizes_and_batches_just_above_65_535() {
     }
 }
 
+/// The longest part of an inner axis that one workgroup takes: as long as it
+/// gets for products of over a million outputs, tried on a small one.
+#[test]
+fn the_longest_part_of_a_product_stays_below_the_limit_on_loops() {
+    const LONGEST: usize = 32_768;
+    let mut random = Random::new(12);
+    for (m, n) in [(17, 18), (3, 2)] {
+        let mut g = Graph::new();
+        let a = g.input("a", &[m, LONGEST]).unwrap();
+        let b = g.input("b", &[LONGEST, n]).unwrap();
+        let c = g.matmul(a, b).unwrap();
+        let feeds = Feeds::from([
+            ("a".to_string(), random.tensor(&[m, LONGEST], (-1.0, 1.0))),
+            ("b".to_string(), random.tensor(&[LONGEST, n], (-1.0, 1.0))),
+        ]);
+        let mut plan = Plan::new(&g, &[c]).unwrap();
+        // The fourth parameter is the length of a part. With the whole axis in
+        // the first part, the others are empty and add zeros.
+        assert_eq!(plan.steps[0].params[3], 4096);
+        plan.steps[0].params[3] = LONGEST as u32;
+        let mut program = pollster::block_on(gpu().compile_plan(plan)).unwrap();
+        program.set_all(&feeds).unwrap();
+        let got = program.run().unwrap().get(c).unwrap().clone();
+        let mut want = cpu::evaluate(&g, &feeds, &[c])
+            .unwrap()
+            .get(c)
+            .unwrap()
+            .clone();
+        // A tree of 512 + 18 additions in place of one of 64 + 18 and 8 parts.
+        want.error *= 6.0;
+        let comparison = compare("c", &got, &want).unwrap();
+        assert!(comparison.passed(), "{comparison:#?}");
+    }
+}
+
 /// More workgroups than one axis of a dispatch may have.
 #[test]
 fn grids_of_two_axes() {

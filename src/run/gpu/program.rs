@@ -7,7 +7,9 @@ use futures_channel::oneshot;
 
 use super::device::{Gpu, Inner, Pipeline};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, NodeId};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::graph::Graph;
+use crate::graph::NodeId;
 use crate::plan::{BufferId, Content, Plan};
 use crate::run::{Feeds, check_feed, missing_feed};
 use crate::tensor::Tensor;
