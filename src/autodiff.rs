@@ -143,3 +143,74 @@ fn named(g: &mut Graph, cotangent: NodeId, primal: NodeId) -> Result<NodeId> {
     }
     Ok(cotangent)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_influence_the_loss_has_a_gradient_of_zeros() {
+        let mut g = Graph::new();
+        let x = g.input("x", &[2, 3]).unwrap();
+        let other = g.input("other", &[4]).unwrap();
+        let loss = g.sum_all(x).unwrap();
+        let grads = gradient(&mut g, loss, &[other, x]).unwrap();
+        let Kind::Constant(zeros) = &g.node(grads[0]).unwrap().kind else {
+            panic!("{g}");
+        };
+        assert_eq!(zeros.data(), [0.0; 4]);
+        assert_eq!(g.shape(grads[1]).unwrap().dims(), [2, 3]);
+        // The loss's gradient by itself is its cotangent.
+        let own = gradient(&mut g, loss, &[loss]).unwrap();
+        assert_eq!(g.shape(own[0]).unwrap().rank(), 0);
+    }
+
+    #[test]
+    fn a_gradient_needs_a_scalar_and_a_cotangent_its_shape() {
+        let mut g = Graph::new();
+        let x = g.input("x", &[2]).unwrap();
+        let y = g.relu(x).unwrap();
+        let error = gradient(&mut g, y, &[x]).unwrap_err().to_string();
+        assert!(
+            error.contains("`relu_1` has shape [2]") && error.contains("sum_all"),
+            "{error}"
+        );
+        let c = g.input("c", &[3]).unwrap();
+        let error = vjp(&mut g, y, c, &[x]).unwrap_err().to_string();
+        assert!(
+            error.contains("must have its shape [2], got [3]"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_users_nodes_keep_their_names_and_the_walk_marks_its_own() {
+        let mut g = Graph::new();
+        let x = g.input("x", &[2]).unwrap();
+        let c = g.input("c", &[2]).unwrap();
+        let y = g.add(x, x).unwrap();
+        let before = g.len();
+        vjp(&mut g, y, c, &[x]).unwrap();
+        assert_eq!(g.find("c"), Some(c));
+        for (id, node) in g.nodes() {
+            let backward = node.role == Role::Backward;
+            assert_eq!(backward, id.index() >= before, "{g}");
+        }
+        assert!(g.find("d/d x").is_some());
+    }
+
+    #[test]
+    fn a_rule_that_is_missing_is_an_error_only_for_who_asks() {
+        let mut g = Graph::new();
+        let h = g.input("h", &[2]).unwrap();
+        let p = g.input("p", &[2]).unwrap();
+        let y = g.bce_slope_backward(h, p).unwrap();
+        let loss = g.sum_all(y).unwrap();
+        gradient(&mut g, loss, &[h]).unwrap();
+        let error = gradient(&mut g, loss, &[p]).unwrap_err().to_string();
+        assert!(
+            error.contains("by `p`") && error.contains("third derivative"),
+            "{error}"
+        );
+    }
+}

@@ -115,7 +115,10 @@ impl Node {
 /// assert!(g.matmul(w, x).unwrap_err().to_string().contains("matmul"));
 /// # Ok::<(), wgrad::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+///
+/// There is no `Clone`: ids made after it would mean one node here and another
+/// there.
+#[derive(Debug)]
 pub struct Graph {
     id: u32,
     nodes: Vec<Node>,
@@ -233,7 +236,7 @@ impl Graph {
         }
         self.nodes
             .get(id.index())
-            .ok_or_else(|| Error::Graph(format!("node {id} is not in this copy of the graph")))
+            .ok_or_else(|| Error::Graph(format!("there is no node {id}")))
     }
 
     /// The shape of a node's value.
@@ -320,5 +323,66 @@ impl Graph {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_unique_and_found() {
+        let mut g = Graph::new();
+        let x = g.input("x", &[2]).unwrap();
+        let error = g.parameter("x", &[3]).unwrap_err().to_string();
+        assert!(error.contains("`x`"), "{error}");
+        let y = g.relu(x).unwrap();
+        assert!(g.name(y, "x").is_err());
+        g.name(y, "h").unwrap();
+        assert_eq!(
+            (g.find("h"), g.find("relu_1"), g.find("x")),
+            (Some(y), None, Some(x))
+        );
+        assert_eq!(g.name(y, "h").unwrap(), y);
+        // A made label never takes one that a user gave.
+        g.input("relu_3", &[]).unwrap();
+        let z = g.relu(x).unwrap();
+        assert_eq!(g.node(z).unwrap().label, "relu_3_");
+    }
+
+    #[test]
+    fn nodes_of_another_graph_are_refused() {
+        let mut g = Graph::new();
+        let x = g.input("x", &[2]).unwrap();
+        let mut other = Graph::new();
+        other.input("y", &[2]).unwrap();
+        for error in [
+            other.relu(x).unwrap_err(),
+            other.name(x, "z").unwrap_err(),
+            other.reachable(&[x]).unwrap_err(),
+        ] {
+            assert!(error.to_string().contains("another graph"), "{error}");
+        }
+    }
+
+    #[test]
+    fn errors_name_op_shapes_and_node() {
+        let mut g = Graph::new();
+        let a = g.input("a", &[2, 3]).unwrap();
+        let b = g.input("b", &[4, 5]).unwrap();
+        assert_eq!(
+            g.matmul(a, b).unwrap_err().to_string(),
+            "matmul: inner sizes 3 and 4 differ, lhs: [2, 3], rhs: [4, 5] (at node `matmul_2`)"
+        );
+        let error = g.add(a, b).unwrap_err().to_string();
+        assert!(
+            error.starts_with("add: shapes [2, 3] and [4, 5] do not broadcast"),
+            "{error}"
+        );
+        let error = g.sum(a, &[2]).unwrap_err().to_string();
+        assert!(error.contains("axes [2] of [2, 3]"), "{error}");
+        let error = g.reshape(a, &[5]).unwrap_err().to_string();
+        assert!(error.contains("has 6 elements"), "{error}");
+        assert!(g.input("huge", &[1 << 20, 1 << 20]).is_err());
     }
 }
