@@ -1,9 +1,10 @@
 // C = op(A) op(B), for batches of matrices of any size.
 //
-// A workgroup owns one tile of C and one part of the inner axis. It copies a
-// slice of A and of B to workgroup memory, 16 columns deep, and every
-// invocation multiplies from there. Transposes are a matter of strides.
-// Elements outside the matrices count as zero.
+// A workgroup owns one tile of C and one part of the inner axis. In matmul_64
+// and matmul_16 it copies a slice of A and of B to workgroup memory, 16 columns
+// deep, and every invocation multiplies from there. matmul_rows and matmul_tall
+// are for thin products, which would leave such tiles nearly empty. Transposes
+// are a matter of strides. Elements outside the matrices count as zero.
 
 struct Params {
     m: u32,
@@ -20,9 +21,10 @@ struct Params {
     batch_rank: u32,
     batches: u32,
     parts: u32,
-    unused0: u32,
-    unused1: u32,
-    unused2: u32,
+    // Strides of C: a thin product may be computed as its transpose.
+    c_m: u32,
+    c_n: u32,
+    unused: u32,
     batch_sizes: array<vec4<u32>, 2>,
     a_batch: array<vec4<u32>, 2>,
     b_batch: array<vec4<u32>, 2>,
@@ -76,22 +78,22 @@ fn job(index: u32, tile: u32) -> Job {
 }
 
 fn load_a(j: Job, row: u32, k: u32) -> f32 {
-    if (row >= params.m || k >= j.k_end) {
-        return 0.0;
-    }
-    return a[j.a_offset + row * params.a_m + k * params.a_k];
+    // Without a branch: a load inside one is slow on some drivers. Element 0
+    // always exists.
+    let inside = row < params.m && k < j.k_end;
+    let at = select(0u, j.a_offset + row * params.a_m + k * params.a_k, inside);
+    return select(0.0, a[at], inside);
 }
 
 fn load_b(j: Job, k: u32, column: u32) -> f32 {
-    if (column >= params.n || k >= j.k_end) {
-        return 0.0;
-    }
-    return b[j.b_offset + k * params.b_k + column * params.b_n];
+    let inside = column < params.n && k < j.k_end;
+    let at = select(0u, j.b_offset + k * params.b_k + column * params.b_n, inside);
+    return select(0.0, b[at], inside);
 }
 
 fn store(j: Job, row: u32, column: u32, value: f32) {
     if (row < params.m && column < params.n) {
-        c[j.c_offset + row * params.n + column] = value;
+        c[j.c_offset + row * params.c_m + column * params.c_n] = value;
     }
 }
 
@@ -206,4 +208,91 @@ fn matmul_16(
         }
     }
     store(j, j.row + ty, j.column + tx, total + block);
+}
+
+// Four neighbouring columns of row k of B.
+fn load_b4(j: Job, k: u32, column: u32) -> vec4<f32> {
+    return vec4<f32>(
+        load_b(j, k, column),
+        load_b(j, k, column + 1u),
+        load_b(j, k, column + 2u),
+        load_b(j, k, column + 3u),
+    );
+}
+
+fn store4(j: Job, row: u32, column: u32, value: vec4<f32>) {
+    store(j, row, column, value.x);
+    store(j, row, column + 1u, value.y);
+    store(j, row, column + 2u, value.z);
+    store(j, row, column + 3u, value.w);
+}
+
+// Products with at most 4 columns: an invocation owns one whole row of C.
+@compute @workgroup_size(64)
+fn matmul_rows(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let j = job(workgroup_index(wid, count), 64u);
+    let row = j.row + lane;
+    if (!j.live || row >= params.m) {
+        return;
+    }
+    var total = vec4<f32>();
+    var block = vec4<f32>();
+    var fours = 0u;
+    for (var k = j.k_begin; k < j.k_end; k += 4u) {
+        block += (load_a(j, row, k) * load_b4(j, k, 0u)
+            + load_a(j, row, k + 1u) * load_b4(j, k + 1u, 0u))
+            + (load_a(j, row, k + 2u) * load_b4(j, k + 2u, 0u)
+                + load_a(j, row, k + 3u) * load_b4(j, k + 3u, 0u));
+        fours += 1u;
+        if (fours == 16u) {
+            fours = 0u;
+            total += block;
+            block = vec4<f32>();
+        }
+    }
+    store4(j, row, 0u, total + block);
+}
+
+var<workgroup> partial: array<vec4<f32>, 256>;
+
+// Small products with a long inner axis (a weight gradient over a batch): a
+// workgroup owns 4 by 4 elements of C. Each invocation adds every 64th product,
+// then the 64 sums are added in a tree.
+@compute @workgroup_size(64)
+fn matmul_tall(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let j = job(workgroup_index(wid, count), 4u);
+    if (!j.live) {
+        return;
+    }
+    var sum = array<vec4<f32>, 4>();
+    for (var k = j.k_begin + lane; k < j.k_end; k += 64u) {
+        let bv = load_b4(j, k, j.column);
+        sum[0] += load_a(j, j.row, k) * bv;
+        sum[1] += load_a(j, j.row + 1u, k) * bv;
+        sum[2] += load_a(j, j.row + 2u, k) * bv;
+        sum[3] += load_a(j, j.row + 3u, k) * bv;
+    }
+    for (var i = 0u; i < 4u; i += 1u) {
+        partial[i * 64u + lane] = sum[i];
+    }
+    workgroupBarrier();
+    for (var half = 32u; half > 0u; half /= 2u) {
+        if (lane < half) {
+            for (var i = 0u; i < 4u; i += 1u) {
+                partial[i * 64u + lane] += partial[i * 64u + lane + half];
+            }
+        }
+        workgroupBarrier();
+    }
+    if (lane < 4u) {
+        store4(j, j.row + lane, j.column, partial[lane * 64u]);
+    }
 }

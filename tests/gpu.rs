@@ -118,7 +118,14 @@ fn inner_sizes_and_batches_just_above_65_535() {
 fn the_longest_part_of_a_product_stays_below_the_limit_on_loops() {
     const LONGEST: usize = 32_768;
     let mut random = Random::new(12);
-    for (m, n) in [(17, 18), (3, 2)] {
+    for (m, n, kernel) in [
+        (17, 18, "matmul_64"),
+        (5, 66, "matmul_16"),
+        (66, 3, "matmul_rows"),
+        (2, 70, "matmul_rows"),
+        (3, 2, "matmul_tall"),
+        (5, 13, "matmul_tall"),
+    ] {
         let mut g = Graph::new();
         let a = g.input("a", &[m, LONGEST]).unwrap();
         let b = g.input("b", &[LONGEST, n]).unwrap();
@@ -131,6 +138,7 @@ fn the_longest_part_of_a_product_stays_below_the_limit_on_loops() {
         // The fourth parameter is the length of a part. With the whole axis in
         // the first part, the others are empty and add zeros.
         assert_eq!(plan.steps[0].params[3], 4096);
+        assert_eq!(plan.kernels[plan.steps[0].kernel].label, kernel);
         plan.steps[0].params[3] = LONGEST as u32;
         let mut program = pollster::block_on(gpu().compile_plan(plan)).unwrap();
         program.set_all(&feeds).unwrap();
@@ -297,7 +305,7 @@ fn what_wgpu_refuses_is_an_error_with_the_kernels_name() {
     let mut plan = Plan::new(&g, &wanted).unwrap();
     plan.kernels[0].source.push_str("fn broken( {");
     match pollster::block_on(gpu().compile_plan(plan)) {
-        Err(Error::Gpu(text)) => assert!(text.contains("kernel `matmul_16`"), "{text}"),
+        Err(Error::Gpu(text)) => assert!(text.contains("kernel `matmul_rows`"), "{text}"),
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("a shader that does not parse was compiled"),
     }

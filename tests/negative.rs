@@ -43,6 +43,17 @@ fn subject() -> Subject {
     let loss = g.mean_all(l).unwrap();
     let mut outputs = vec![loss];
     outputs.extend(gradient(&mut g, loss, &[x, w, b, v]).unwrap());
+    // Products for the other kernels: long, slim, and tall.
+    for (label, m, n, k) in [
+        ("long", 20, 21, 130),
+        ("slim", 6, 70, 70),
+        ("product", 3, 5, 300),
+    ] {
+        let left = leaf(&mut g, &format!("{label} left"), &[m, k], (-1.0, 1.0));
+        let right = leaf(&mut g, &format!("{label} right"), &[k, n], (-1.0, 1.0));
+        let node = g.matmul(left, right).unwrap();
+        outputs.push(g.name(node, label).unwrap());
+    }
     // One target exactly on each edge of the clamps, one pre-activation at 0.
     feeds.get_mut("y").unwrap().data_mut()[0] = 0.0;
     let nodes = steps::nodes(&g, &outputs).unwrap();
@@ -103,17 +114,45 @@ fn faults_in_shaders_are_caught_and_named() {
     let s = subject();
     // (kernel, the line, the fault, a label that must be named)
     let faults = [
-        // a tile that stops one short
+        // rows whose last column is taken for outside
         (
-            "matmul_16",
+            "matmul_rows",
             "column < params.n",
             "column + 1u < params.n",
-            "matmul",
+            "matmul_8",
         ),
         // an inner axis that stops one short
-        ("matmul_64", "k >= j.k_end", "k + 1u >= j.k_end", "matmul_5"),
+        ("matmul_64", "k < j.k_end;", "k + 1u < j.k_end;", "matmul_5"),
+        (
+            "matmul_rows",
+            "k < j.k_end;",
+            "k + 1u < j.k_end;",
+            "matmul_8",
+        ),
         // swapped strides
-        ("matmul_64", "k * params.a_k]", "k * params.a_m]", "d/d"),
+        (
+            "matmul_64",
+            "k * params.a_k,",
+            "k * params.a_m,",
+            "matmul_5",
+        ),
+        (
+            "matmul_rows",
+            "row * params.c_m + column * params.c_n",
+            "row * params.c_n + column * params.c_m",
+            "d/d",
+        ),
+        // a tree that leaves out a branch
+        ("matmul_tall", "lane + half]", "lane]", "product"),
+        (
+            "matmul_tall",
+            "var half = 32u;",
+            "var half = 16u;",
+            "product",
+        ),
+        // blocks that are never added to the total
+        ("matmul_64", "total[2] += block[2];", "", "long"),
+        ("matmul_16", "total += block;", "", "slim"),
         // a missing 1/N
         (
             "sum_tree",

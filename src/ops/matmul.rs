@@ -60,6 +60,69 @@ const MANY_OUTPUTS: usize = 1 << 20;
 const BLOCK: usize = 64;
 const FOUR: usize = 4;
 
+/// One of the shader's entry points.
+struct Entry {
+    name: &'static str,
+    /// Rows and columns of C that a workgroup owns (`matmul_rows` owns rows
+    /// whole).
+    tile: usize,
+    /// Whether the thinner operand must come second.
+    thin: bool,
+}
+
+/// The entry point for a product of these sizes. Tiles of 64 are mostly empty
+/// in a small product, and those of 16 in a thin one.
+fn entry_for(m: usize, n: usize, k: usize) -> Entry {
+    let (thin, other) = (m.min(n), m.max(n));
+    let (name, tile, thin) = match () {
+        () if thin <= 16 && other <= 64 && k >= 256 => ("matmul_tall", 4, true),
+        () if thin <= 4 => ("matmul_rows", 64, true),
+        () if thin <= 16 => ("matmul_16", 16, false),
+        () => ("matmul_64", 64, false),
+    };
+    Entry { name, tile, thin }
+}
+
+/// One operand as the shader reads it: its own axis, the inner axis, batches.
+struct Side {
+    /// The size of its own axis.
+    size: usize,
+    /// Strides along its own and along the inner axis.
+    own: usize,
+    inner: usize,
+    /// Strides along the batch axes.
+    batch: Vec<u32>,
+}
+
+impl Side {
+    /// `inner_first` says that the inner axis comes before its own in memory.
+    fn of(shape: &Shape, inner_first: bool, batch: &Shape, size: usize) -> Side {
+        let (lead, matrix) = shape.dims().split_at(shape.rank() - 2);
+        let columns = matrix[1].max(1);
+        let (own, inner) = if inner_first {
+            (1, columns)
+        } else {
+            (columns, 1)
+        };
+        let step: usize = matrix.iter().product();
+        let strides = Shape::new(lead)
+            .ok()
+            .and_then(|lead| lead.strides_as(batch));
+        let mut words: Vec<u32> = strides
+            .unwrap_or_default()
+            .iter()
+            .map(|&s| (s * step) as u32)
+            .collect();
+        words.resize(MAX_RANK, 0);
+        Side {
+            size,
+            own,
+            inner,
+            batch: words,
+        }
+    }
+}
+
 fn part_length(outputs: usize) -> usize {
     if outputs < MANY_OUTPUTS {
         SHORT_PART
@@ -240,50 +303,37 @@ impl Op for Matmul {
         let outputs = output.numel();
         let part = part_length(outputs);
         let parts = k.div_ceil(part).max(1);
-        // Small products waste most of a large tile.
-        let (entry, tile) = if m.min(n) <= 16 {
-            ("matmul_16", 16)
-        } else {
-            ("matmul_64", 64)
-        };
-        let (tiles_m, tiles_n) = (m.div_ceil(tile), n.div_ceil(tile));
-
-        let last_two = |shape: &Shape, transpose: bool| -> [u32; 2] {
-            let columns = shape.dims()[shape.rank() - 1].max(1) as u32;
-            if transpose {
-                [1, columns]
-            } else {
-                [columns, 1]
-            }
-        };
-        let batch_strides = |shape: &Shape| -> Vec<u32> {
-            let lead = Shape::new(&shape.dims()[..shape.rank() - 2]);
-            let step = shape.dims()[shape.rank() - 2..].iter().product::<usize>();
-            let strides = lead.ok().and_then(|lead| lead.strides_as(&batch));
-            let mut words: Vec<u32> = strides
-                .unwrap_or_default()
-                .iter()
-                .map(|&s| (s * step) as u32)
-                .collect();
-            words.resize(MAX_RANK, 0);
-            words
-        };
+        let mut sides = [
+            Side::of(a, self.transpose_a, &batch, m),
+            Side::of(b, !self.transpose_b, &batch, n),
+        ];
+        let mut order = [0, 1];
+        let mut c_strides = [n, 1];
+        let entry = entry_for(m, n, k);
+        // The thin kernels want the thin side second: C is then computed as its
+        // transpose, op(B)^T op(A)^T, and stored with swapped strides.
+        if entry.thin && m < n {
+            sides.swap(0, 1);
+            order.swap(0, 1);
+            c_strides.swap(0, 1);
+        }
+        let [left, right] = &sides;
+        let tiles = [
+            left.size.div_ceil(entry.tile),
+            right.size.div_ceil(entry.tile),
+        ];
         let mut sizes_of_batch: Vec<u32> = batch.dims().iter().map(|&d| d as u32).collect();
         sizes_of_batch.resize(MAX_RANK, 1);
-        let [a_m, a_k] = last_two(a, self.transpose_a);
-        let [b_k, b_n] = last_two(b, self.transpose_b);
-        let mut params = vec![m as u32, n as u32, k as u32, part as u32];
-        params.extend([a_m, a_k, b_k, b_n]);
-        params.extend([
-            tiles_m as u32,
-            tiles_n as u32,
-            batch.rank() as u32,
-            batch.numel() as u32,
-        ]);
-        params.extend([parts as u32, 0, 0, 0]);
+        let words = [
+            [left.size, right.size, k, part],
+            [left.own, left.inner, right.inner, right.own],
+            [tiles[0], tiles[1], batch.rank(), batch.numel()],
+            [parts, c_strides[0], c_strides[1], 0],
+        ];
+        let mut params: Vec<u32> = words.as_flattened().iter().map(|&w| w as u32).collect();
         params.extend(sizes_of_batch);
-        params.extend(batch_strides(a));
-        params.extend(batch_strides(b));
+        params.extend(&left.batch);
+        params.extend(&right.batch);
 
         let whole = parts == 1;
         let mut scratch = if whole { vec![] } else { vec![parts * outputs] };
@@ -294,14 +344,14 @@ impl Op for Matmul {
         };
         let mut calls = vec![Call {
             kernel: Kernel {
-                entry,
+                entry: entry.name,
                 source: SOURCE,
                 libs: &[GRID],
             },
             params,
-            inputs: vec![Operand::Input(0), Operand::Input(1)],
+            inputs: order.map(Operand::Input).to_vec(),
             output: product,
-            workgroups: (tiles_m * tiles_n) as u64 * batch.numel() as u64 * parts as u64,
+            workgroups: (tiles[0] * tiles[1]) as u64 * batch.numel() as u64 * parts as u64,
         }];
         if !whole {
             let (more, sums) =
