@@ -49,7 +49,7 @@ fn grow(
         6 => g.neg(a),
         7 => g.matmul(a, b),
         8 if dims.len() == 2 => {
-            let (ta, tb) = (random.bits() % 2 == 0, random.bits() % 2 == 0);
+            let (ta, tb) = (random.flag(), random.flag());
             g.matmul_with(a, b, ta, tb)
         }
         9 if !dims.is_empty() => g.mean(a, &[(random.bits() % dims.len() as u64) as usize]),

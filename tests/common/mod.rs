@@ -34,6 +34,11 @@ impl Random {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
+    /// The toss of a coin.
+    pub fn flag(&mut self) -> bool {
+        self.bits() >> 63 == 1
+    }
+
     /// A value in [low, high).
     pub fn value(&mut self, (low, high): (f32, f32)) -> f32 {
         let unit = (self.bits() >> 40) as f32 / (1u64 << 24) as f32;
