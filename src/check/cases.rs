@@ -114,7 +114,9 @@ impl Folder {
             .map_err(|error| self.within(case, &error))?;
         let mut wanted = vec![output];
         wanted.extend(&grads);
-        let mut program = gpu.compile_plan(Plan::new(&built.graph, &wanted)?).await?;
+        let mut program = gpu
+            .compile_plan(Plan::with_target(&built.graph, &wanted, gpu.target())?)
+            .await?;
         program.set_all(&built.feeds)?;
         let outputs = program.run_async().await?;
 

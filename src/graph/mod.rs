@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use op::{
-    Bounded, Builder, Call, Cotangent, Kernel, Lowering, MapCall, Op, Operand, Rule, Sample, Values,
+    Bounded, Builder, Call, Cotangent, Kernel, Lowering, MapCall, Meaning, Op, Operand, Rule,
+    Sample, Target, Values,
 };
 
 use crate::error::{Error, Result};

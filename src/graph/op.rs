@@ -36,8 +36,8 @@ pub trait Op: Any + Debug + Display + Send + Sync {
     /// input, given the cotangent of `node`.
     fn vjp(&self, g: &mut Graph, node: NodeId, cotangent: NodeId) -> Result<Vec<Cotangent>>;
 
-    /// How a GPU does it, as plain data.
-    fn lower(&self, inputs: &[&Shape], output: &Shape) -> Lowering;
+    /// How a GPU like `target` does it, as plain data.
+    fn lower(&self, inputs: &[&Shape], output: &Shape, target: &Target) -> Lowering;
 
     /// The rule in symbols, for people.
     fn explain(&self) -> Rule;
@@ -83,7 +83,64 @@ pub enum Lowering {
         scratch: Vec<usize>,
         /// The calls.
         calls: Vec<Call>,
+        /// What they compute, for a planner that writes a kernel of its own
+        /// around several ops.
+        meaning: Meaning,
     },
+}
+
+/// What hand-written kernels compute, in terms of indices.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Meaning {
+    /// The matrix product of inputs 0 and 1 over their last two axes, each
+    /// swapped first if so marked; the axes before broadcast.
+    Product {
+        /// Swap the last two axes of input 0.
+        transpose_a: bool,
+        /// Swap the last two axes of input 1.
+        transpose_b: bool,
+    },
+    /// The sum of input 0 over `axes`, which are removed from the shape.
+    Sum {
+        /// The axes, ascending.
+        axes: Vec<usize>,
+        /// What the sum is divided by: the number of terms for a mean (0 terms
+        /// have the mean NaN), 1 for a sum.
+        divisor: usize,
+    },
+}
+
+/// What a plan must know of the device that will run it. The default is what
+/// every WebGPU implementation has.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// Invocations of every subgroup, where kernels may use subgroups and all
+    /// have one size.
+    pub subgroup_size: Option<u32>,
+    /// A driver in software: few cores, vectors over invocations, and loads
+    /// that cost as much as in any program.
+    pub software: bool,
+    /// Invocations that a workgroup may have.
+    pub workgroup_invocations: u32,
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+    /// Storage buffers that a kernel may bind.
+    pub storage_buffers: u32,
+    /// Bytes that one binding may span.
+    pub binding_bytes: u64,
+}
+
+impl Default for Target {
+    fn default() -> Self {
+        Target {
+            subgroup_size: None,
+            software: false,
+            workgroup_invocations: 256,
+            workgroup_bytes: 16_384,
+            storage_buffers: 8,
+            binding_bytes: 128 << 20,
+        }
+    }
 }
 
 /// An elementwise WGSL function: `fn name(x0: f32, x1: f32, ...) -> f32`.

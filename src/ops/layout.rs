@@ -9,7 +9,7 @@ use super::Family;
 use super::map::{broadcast_element, expect_inputs};
 use crate::error::{Result, ShapeError};
 use crate::graph::{
-    Bounded, Cotangent, Graph, Lowering, MapCall, NodeId, Op, Rule, Sample, Values,
+    Bounded, Cotangent, Graph, Lowering, MapCall, NodeId, Op, Rule, Sample, Target, Values,
 };
 use crate::number;
 use crate::shape::Shape;
@@ -94,7 +94,7 @@ impl Op for Reshape {
         Ok(vec![Cotangent::Node(g.reshape(cotangent, shape.dims())?)])
     }
 
-    fn lower(&self, _inputs: &[&Shape], _output: &Shape) -> Lowering {
+    fn lower(&self, _inputs: &[&Shape], _output: &Shape, _target: &Target) -> Lowering {
         Lowering::View
     }
 
@@ -141,7 +141,7 @@ impl Op for Expand {
         Ok(vec![Cotangent::Node(g.sum_to(cotangent, &shape)?)])
     }
 
-    fn lower(&self, _inputs: &[&Shape], _output: &Shape) -> Lowering {
+    fn lower(&self, _inputs: &[&Shape], _output: &Shape, _target: &Target) -> Lowering {
         Lowering::Map(MapCall {
             function: "expand",
             source: SOURCE,

@@ -7,7 +7,9 @@ use std::fmt;
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
 
 use crate::error::{Result, ShapeError};
-use crate::graph::{Bounded, Cotangent, Graph, Lowering, MapCall, NodeId, Op, Rule, Values};
+use crate::graph::{
+    Bounded, Cotangent, Graph, Lowering, MapCall, NodeId, Op, Rule, Target, Values,
+};
 use crate::number;
 use crate::shape::Shape;
 
@@ -223,7 +225,7 @@ impl Op for Map {
         Ok(result)
     }
 
-    fn lower(&self, _inputs: &[&Shape], _output: &Shape) -> Lowering {
+    fn lower(&self, _inputs: &[&Shape], _output: &Shape, _target: &Target) -> Lowering {
         Lowering::Map(MapCall {
             function: self.row.name,
             source: self.row.source,

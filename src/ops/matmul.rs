@@ -16,7 +16,8 @@ use super::reduce;
 use super::shader_lib::GRID;
 use crate::error::{Result, ShapeError};
 use crate::graph::{
-    Bounded, Call, Cotangent, Graph, Kernel, Lowering, NodeId, Op, Operand, Rule, Sample, Values,
+    Bounded, Call, Cotangent, Graph, Kernel, Lowering, Meaning, NodeId, Op, Operand, Rule, Sample,
+    Target, Values,
 };
 use crate::number;
 use crate::shape::{MAX_RANK, Shape};
@@ -293,7 +294,7 @@ impl Op for Matmul {
         ])
     }
 
-    fn lower(&self, inputs: &[&Shape], output: &Shape) -> Lowering {
+    fn lower(&self, inputs: &[&Shape], output: &Shape, _target: &Target) -> Lowering {
         let (a, b) = (inputs[0], inputs[1]);
         // The node exists, so `infer` has accepted these shapes.
         let sizes = self
@@ -359,7 +360,14 @@ impl Op for Matmul {
             scratch.extend(more);
             calls.extend(sums);
         }
-        Lowering::Calls { scratch, calls }
+        Lowering::Calls {
+            scratch,
+            calls,
+            meaning: Meaning::Product {
+                transpose_a: self.transpose_a,
+                transpose_b: self.transpose_b,
+            },
+        }
     }
 
     fn explain(&self) -> Rule {

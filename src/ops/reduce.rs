@@ -14,7 +14,8 @@ use super::map::{FLUSH, ULP, expect_inputs};
 use super::shader_lib::GRID;
 use crate::error::{Result, ShapeError};
 use crate::graph::{
-    Bounded, Call, Cotangent, Graph, Kernel, Lowering, NodeId, Op, Operand, Rule, Sample, Values,
+    Bounded, Call, Cotangent, Graph, Kernel, Lowering, Meaning, NodeId, Op, Operand, Rule, Sample,
+    Target, Values,
 };
 use crate::number;
 use crate::shape::{MAX_RANK, Shape};
@@ -263,7 +264,7 @@ impl Op for Reduce {
         Ok(vec![Cotangent::Node(g.expand(up, shape.dims())?)])
     }
 
-    fn lower(&self, inputs: &[&Shape], _output: &Shape) -> Lowering {
+    fn lower(&self, inputs: &[&Shape], _output: &Shape, _target: &Target) -> Lowering {
         let dims = inputs[0].dims();
         let divisor = if self.mean { self.count(dims) } else { 1 };
         let (scratch, calls) = sum_calls(
@@ -274,7 +275,14 @@ impl Op for Reduce {
             Operand::Output,
             0,
         );
-        Lowering::Calls { scratch, calls }
+        Lowering::Calls {
+            scratch,
+            calls,
+            meaning: Meaning::Sum {
+                axes: self.axes.clone(),
+                divisor,
+            },
+        }
     }
 
     fn explain(&self) -> Rule {

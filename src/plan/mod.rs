@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use crate::error::{Error, Result};
-use crate::graph::{Call, Graph, Kind, Lowering, NodeId, Operand, Role};
+use crate::graph::{Call, Graph, Kind, Lowering, NodeId, Operand, Role, Target};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -135,9 +135,14 @@ pub struct Plan {
 
 impl Plan {
     /// The plan that computes `outputs` of `graph`, and nothing that they do
-    /// not need.
+    /// not need, on any device.
     pub fn new(graph: &Graph, outputs: &[NodeId]) -> Result<Plan> {
-        Planner::new(graph).plan(outputs)
+        Plan::with_target(graph, outputs, &Target::default())
+    }
+
+    /// As [`new`](Plan::new), with the kernels that suit `target`.
+    pub fn with_target(graph: &Graph, outputs: &[NodeId], target: &Target) -> Result<Plan> {
+        Planner::new(graph, target).plan(outputs)
     }
 
     /// The bytes of all buffers together.
@@ -148,15 +153,17 @@ impl Plan {
 
 struct Planner<'g> {
     graph: &'g Graph,
+    target: &'g Target,
     plan: Plan,
     kernel_index: HashMap<(String, String), usize>,
     place: Vec<Option<BufferId>>,
 }
 
 impl<'g> Planner<'g> {
-    fn new(graph: &'g Graph) -> Self {
+    fn new(graph: &'g Graph, target: &'g Target) -> Self {
         Planner {
             graph,
+            target,
             plan: Plan {
                 buffers: Vec::new(),
                 kernels: Vec::new(),
@@ -236,7 +243,7 @@ impl<'g> Planner<'g> {
             shapes.push(self.graph.shape(input)?);
             inputs.push(self.at(input)?);
         }
-        match op.lower(&shapes, &node.shape) {
+        match op.lower(&shapes, &node.shape, self.target) {
             Lowering::View => Ok(inputs[0]),
             Lowering::Map(call) => {
                 let output = self.buffer(&node.label, node.shape.numel(), Content::Computed);
@@ -247,7 +254,7 @@ impl<'g> Planner<'g> {
                 }
                 Ok(output)
             }
-            Lowering::Calls { scratch, calls } => {
+            Lowering::Calls { scratch, calls, .. } => {
                 let output = self.buffer(&node.label, node.shape.numel(), Content::Computed);
                 let scratch: Vec<_> = scratch
                     .into_iter()

@@ -157,7 +157,9 @@ pub async fn solve(prepared: &Prepared, gpu: Option<&Gpu>, detail: Detail) -> Re
     let mut values: BTreeMap<NodeId, Tensor> = BTreeMap::new();
     let engine = match gpu {
         Some(gpu) => {
-            let mut program = gpu.compile_plan(Plan::new(graph, &nodes)?).await?;
+            let mut program = gpu
+                .compile_plan(Plan::with_target(graph, &nodes, gpu.target())?)
+                .await?;
             program.set_all(&prepared.feeds)?;
             let outputs = program.run_async().await?;
             for &id in &nodes {

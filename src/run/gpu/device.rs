@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::adapter::{AdapterDescription, Adapters, Selection};
 use crate::error::{Error, Result};
+use crate::graph::Target;
 use crate::plan::KernelSource;
 
 /// How a [`Gpu`] is opened.
@@ -57,6 +58,7 @@ pub(super) struct Inner {
     pub queue: wgpu::Queue,
     pub limits: wgpu::Limits,
     pub timeout: Duration,
+    pub target: Target,
     description: AdapterDescription,
     pipelines: Mutex<HashMap<(String, String), Arc<Pipeline>>>,
     lost: Arc<Mutex<Option<String>>>,
@@ -94,6 +96,26 @@ fn typed(error: wgpu::Error) -> Error {
     }
 }
 
+/// Features that make kernels faster or time them; each is used only where
+/// the adapter has it.
+const WANTED: wgpu::Features = wgpu::Features::SUBGROUP
+    .union(wgpu::Features::TIMESTAMP_QUERY)
+    .union(wgpu::Features::PIPELINE_CACHE);
+
+/// What a plan must know of a device with these features and limits.
+fn target(info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wgpu::Features) -> Target {
+    let fixed = info.subgroup_min_size == info.subgroup_max_size && info.subgroup_min_size > 1;
+    Target {
+        subgroup_size: (features.contains(wgpu::Features::SUBGROUP) && fixed)
+            .then_some(info.subgroup_min_size),
+        software: info.device_type == wgpu::DeviceType::Cpu,
+        workgroup_invocations: limits.max_compute_invocations_per_workgroup,
+        workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        storage_buffers: limits.max_storage_buffers_per_shader_stage,
+        binding_bytes: limits.max_storage_buffer_binding_size,
+    }
+}
+
 impl Gpu {
     /// Opens the best adapter, or the one that `WGPU_ADAPTER_NAME` and
     /// `WGPU_BACKEND` ask for, and waits for it.
@@ -122,9 +144,16 @@ impl Gpu {
         } else {
             adapter.limits()
         };
+        let features = if options.default_limits {
+            wgpu::Features::empty()
+        } else {
+            adapter.features() & WANTED
+        };
+        let target = target(&adapter.get_info(), &limits, features);
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("wgrad"),
+                required_features: features,
                 required_limits: limits.clone(),
                 ..Default::default()
             })
@@ -146,6 +175,7 @@ impl Gpu {
                 queue,
                 limits,
                 timeout: options.timeout,
+                target,
                 description,
                 pipelines: Mutex::new(HashMap::new()),
                 lost,
@@ -158,6 +188,11 @@ impl Gpu {
     /// The adapter that this device runs on.
     pub fn adapter(&self) -> &AdapterDescription {
         &self.inner.description
+    }
+
+    /// What plans for this device may use.
+    pub fn target(&self) -> &Target {
+        &self.inner.target
     }
 
     /// What has been made so far.

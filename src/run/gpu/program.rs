@@ -74,7 +74,8 @@ impl Gpu {
     /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn compile(&self, graph: &Graph, outputs: &[NodeId]) -> Result<Program> {
-        pollster::block_on(self.compile_plan(Plan::new(graph, outputs)?))
+        let plan = Plan::with_target(graph, outputs, self.target())?;
+        pollster::block_on(self.compile_plan(plan))
     }
 
     /// Makes all that `plan` needs.
