@@ -3,7 +3,8 @@
 //!
 //! How each operand is read is part of the kernel; sizes and strides are not.
 
-use super::{KernelSource, join};
+use super::KernelSource;
+use super::planner::join;
 use crate::error::{Error, Result};
 use crate::graph::MapCall;
 use crate::ops::shader_lib::GRID;
