@@ -4,7 +4,9 @@
 //! One step is one dispatch. All steps go into one submission, in this order:
 //! the forward walk, then the reverse walk.
 
+mod cse;
 mod map_kernel;
+mod nodes;
 mod planner;
 
 use std::fmt;

@@ -1,13 +1,14 @@
 //! Makes plans: passes over the graph, each of which decides one thing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use super::nodes::{self, Nodes};
 use super::{
     BufferId, BufferSpec, Content, Feed, KernelSource, MAX_WORKGROUPS, Output, Plan, Step,
     map_kernel,
 };
 use crate::error::{Error, Result};
-use crate::graph::{Call, Graph, Kind, Lowering, NodeId, Operand, Target};
+use crate::graph::{Call, Graph, Kind, Lowering, Node, NodeId, Operand, Target};
 
 /// A plan in the making.
 pub(super) struct Planner<'g> {
@@ -37,34 +38,36 @@ impl<'g> Planner<'g> {
 
     /// The plan that computes `outputs`.
     pub(super) fn plan(mut self, outputs: &[NodeId]) -> Result<Plan> {
-        let needed = self.graph.reachable(outputs)?;
-        for (id, node) in self.graph.nodes() {
-            if needed[id.index()] {
-                let place = match &node.kind {
-                    Kind::Input | Kind::Parameter => self.feed(id)?,
-                    Kind::Constant(value) => self.buffer(
-                        &node.label,
-                        value.shape().numel(),
-                        Content::Constant(value.clone()),
-                    ),
-                    Kind::Op(_) => self.lower(id)?,
-                };
-                self.place[id.index()] = Some(place);
-            }
+        let nodes = Nodes::new(self.graph, outputs, self.target)?;
+        for (id, node) in nodes.held() {
+            let place = match &node.kind {
+                Kind::Input | Kind::Parameter => self.feed(node),
+                Kind::Constant(value) => self.buffer(
+                    &node.label,
+                    value.shape().numel(),
+                    Content::Constant(value.clone()),
+                ),
+                Kind::Op(_) => self.lower(&nodes, id)?,
+            };
+            self.place[id.index()] = Some(place);
         }
-        for &id in outputs {
+        self.read_back(&nodes, outputs)?;
+        Ok(self.plan)
+    }
+
+    /// Lists what is read back, each node once.
+    fn read_back(&mut self, nodes: &Nodes<'_>, outputs: &[NodeId]) -> Result<()> {
+        let mut listed = HashSet::new();
+        for &id in outputs.iter().filter(|&&id| listed.insert(id)) {
             let node = self.graph.node(id)?;
-            if self.plan.outputs.iter().any(|o| o.node == id) {
-                continue;
-            }
             self.plan.outputs.push(Output {
                 node: id,
                 label: node.label.clone(),
                 shape: node.shape.clone(),
-                buffer: self.at(id)?,
+                buffer: self.at(nodes.holder(id))?,
             });
         }
-        Ok(self.plan)
+        Ok(())
     }
 
     fn at(&self, id: NodeId) -> Result<BufferId> {
@@ -81,45 +84,44 @@ impl<'g> Planner<'g> {
         BufferId(self.plan.buffers.len() as u32 - 1)
     }
 
-    fn feed(&mut self, id: NodeId) -> Result<BufferId> {
-        let node = self.graph.node(id)?;
+    fn feed(&mut self, node: &Node) -> BufferId {
         let buffer = self.buffer(&node.label, node.shape.numel(), Content::Fed);
         self.plan.feeds.push(Feed {
             label: node.label.clone(),
             shape: node.shape.clone(),
             buffer,
         });
-        Ok(buffer)
+        buffer
     }
 
-    fn lower(&mut self, id: NodeId) -> Result<BufferId> {
+    fn lower(&mut self, nodes: &Nodes<'_>, id: NodeId) -> Result<BufferId> {
         let node = self.graph.node(id)?;
-        let Some(op) = node.op() else {
-            return Err(Error::Graph(format!("node `{}` is a leaf", node.label)));
-        };
-        let mut shapes = Vec::with_capacity(node.inputs.len());
+        let shapes = nodes::shapes(self.graph, node)?;
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for &input in &node.inputs {
-            shapes.push(self.graph.shape(input)?);
-            inputs.push(self.at(input)?);
+            inputs.push(self.at(nodes.holder(input))?);
         }
-        match op.lower(&shapes, &node.shape, self.target) {
-            Lowering::View => Ok(inputs[0]),
-            Lowering::Map(call) => {
+        match nodes.lowering(id) {
+            // Held by its input, so never asked for.
+            None | Some(Lowering::View) => Err(Error::Graph(format!(
+                "there is nothing to compute for `{}`",
+                node.label
+            ))),
+            Some(Lowering::Map(call)) => {
                 let output = self.buffer(&node.label, node.shape.numel(), Content::Computed);
                 if node.shape.numel() > 0 {
-                    let made = map_kernel::make(&call, &shapes, &node.shape)?;
+                    let made = map_kernel::make(call, &shapes, &node.shape)?;
                     let kernel = self.kernel(made.kernel);
                     self.step(id, kernel, made.params, inputs, output, made.workgroups)?;
                 }
                 Ok(output)
             }
-            Lowering::Calls { scratch, calls, .. } => {
+            Some(Lowering::Calls { scratch, calls, .. }) => {
                 let output = self.buffer(&node.label, node.shape.numel(), Content::Computed);
                 let scratch: Vec<_> = scratch
-                    .into_iter()
+                    .iter()
                     .enumerate()
-                    .map(|(i, elements)| {
+                    .map(|(i, &elements)| {
                         let label = format!("{} (part {i})", node.label);
                         self.buffer(&label, elements, Content::Computed)
                     })
@@ -129,11 +131,18 @@ impl<'g> Planner<'g> {
                     Operand::Output => output,
                     Operand::Scratch(i) => scratch[i],
                 };
-                for call in calls.into_iter().filter(|c| c.workgroups > 0) {
+                for call in calls.iter().filter(|c| c.workgroups > 0) {
                     let reads: Vec<_> = call.inputs.iter().map(|&i| find(i)).collect();
                     let writes = find(call.output);
-                    let kernel = self.kernel(written_by_hand(&call));
-                    self.step(id, kernel, call.params, reads, writes, call.workgroups)?;
+                    let kernel = self.kernel(written_by_hand(call));
+                    self.step(
+                        id,
+                        kernel,
+                        call.params.clone(),
+                        reads,
+                        writes,
+                        call.workgroups,
+                    )?;
                 }
                 Ok(output)
             }
