@@ -29,7 +29,7 @@ fn validate(plan: &Plan) {
                 .all(|&g| g > 0 && u64::from(g) <= MAX_WORKGROUPS)
         );
         assert!(
-            !step.inputs.contains(&step.output),
+            !step.outputs.iter().any(|o| step.inputs.contains(o)),
             "a step reads what it writes"
         );
     }
@@ -94,7 +94,7 @@ fn what_is_not_asked_for_is_not_planned() {
     let (g, wanted) = exercise();
     let forward = Plan::new(&g, &wanted[..1]).unwrap();
     let all = Plan::new(&g, &wanted).unwrap();
-    assert_eq!(forward.steps.len(), 6);
+    assert_eq!(forward.steps.len(), 5);
     assert!(all.steps.len() > forward.steps.len());
     // The gradient by the input was not asked for.
     assert!(!all.steps.iter().any(|s| s.label == "d/d x"));
@@ -113,13 +113,13 @@ fn the_same_kernel_serves_many_shapes() {
 
 #[test]
 fn the_largest_tensors_have_a_grid() {
-    // One element an invocation, the worst case, and nearly as many elements
-    // as a tensor may have: it takes two axes of workgroups.
+    // Nearly as many elements as a tensor may have, four an invocation: it
+    // takes two axes of workgroups.
     let mut g = Graph::new();
     let a = g.input("a", &[65_535, 1]).unwrap();
     let b = g.input("b", &[1, 65_535]).unwrap();
     let c = g.mul(a, b).unwrap();
     let plan = Plan::new(&g, &[c]).unwrap();
     let [x, y] = plan.steps[0].grid;
-    assert!(u64::from(x) * u64::from(y) * 64 >= 65_535 * 65_535);
+    assert!(u64::from(x) * u64::from(y) * 64 * 4 >= 65_535 * 65_535);
 }

@@ -4,8 +4,15 @@
 //! One step is one dispatch. All steps go into one submission, in this order:
 //! the forward walk, then the reverse walk.
 
+mod access;
+mod chain;
+mod chain_text;
 mod cse;
-mod map_kernel;
+// The seam for kernels that end with one; none does yet.
+#[cfg_attr(not(test), expect(dead_code))]
+mod epilogue;
+mod fuse;
+mod lifetimes;
 mod nodes;
 mod planner;
 
@@ -47,7 +54,7 @@ pub enum Content {
 /// One buffer: whose value it holds, and how many float32 elements.
 #[derive(Clone, PartialEq, Debug)]
 pub struct BufferSpec {
-    /// The label of the node.
+    /// The label of the node, or of all whose values it holds in turn.
     pub label: String,
     /// Elements that carry values.
     pub elements: usize,
@@ -71,18 +78,20 @@ pub struct KernelSource {
     /// The entry point.
     pub entry: String,
     /// The WGSL text. The parameters are binding 0, then come the buffers
-    /// read, then the buffer written.
+    /// read, then the buffers written.
     pub source: String,
     /// How many buffers it reads.
     pub reads: usize,
+    /// How many buffers it writes.
+    pub writes: usize,
 }
 
 /// One dispatch.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Step {
-    /// The label of the node that it computes.
+    /// The label of the node that it computes, the last if it computes several.
     pub label: String,
-    /// The node's op.
+    /// The node's op; of several nodes all ops in order.
     pub op: String,
     /// Part of the forward or of the reverse walk.
     pub role: Role,
@@ -92,8 +101,8 @@ pub struct Step {
     pub params: Vec<u32>,
     /// The buffers it reads.
     pub inputs: Vec<BufferId>,
-    /// The buffer it writes.
-    pub output: BufferId,
+    /// The buffers it writes.
+    pub outputs: Vec<BufferId>,
     /// Workgroups along x and y.
     pub grid: [u32; 2],
 }
@@ -122,6 +131,25 @@ pub struct Output {
     pub buffer: BufferId,
 }
 
+/// What a planner may do; all of it by default. No result depends on it, but
+/// for what a compiler makes of a longer kernel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PlanOptions {
+    /// Let one kernel compute several elementwise ops.
+    pub fuse: bool,
+    /// Let values share memory that are not needed at the same time.
+    pub share: bool,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        PlanOptions {
+            fuse: true,
+            share: true,
+        }
+    }
+}
+
 /// Everything that a device needs to know to evaluate a graph.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Plan {
@@ -135,6 +163,9 @@ pub struct Plan {
     pub feeds: Vec<Feed>,
     /// The values to be read back.
     pub outputs: Vec<Output>,
+    /// The most bytes that are alive at any step: leaves and outputs always,
+    /// other values from the step that writes them to the last that reads them.
+    pub peak_bytes: u64,
 }
 
 impl Plan {
@@ -146,10 +177,21 @@ impl Plan {
 
     /// As [`new`](Plan::new), with the kernels that suit `target`.
     pub fn with_target(graph: &Graph, outputs: &[NodeId], target: &Target) -> Result<Plan> {
-        Planner::new(graph, target).plan(outputs)
+        Plan::with_options(graph, outputs, target, &PlanOptions::default())
     }
 
-    /// The bytes of all buffers together.
+    /// As [`with_target`](Plan::with_target), with or without its passes.
+    pub fn with_options(
+        graph: &Graph,
+        outputs: &[NodeId],
+        target: &Target,
+        options: &PlanOptions,
+    ) -> Result<Plan> {
+        Planner::new(graph, target, options).plan(outputs)
+    }
+
+    /// The bytes of all buffers together: what a run takes. At least
+    /// [`peak_bytes`](Plan::peak_bytes), and little more.
     pub fn bytes(&self) -> u64 {
         self.buffers.iter().map(BufferSpec::bytes).sum()
     }
@@ -159,11 +201,12 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "plan: {} steps, {} kernels, {} buffers, {} bytes",
+            "plan: {} steps, {} kernels, {} buffers, {} bytes ({} alive at once)",
             self.steps.len(),
             self.kernels.len(),
             self.buffers.len(),
-            self.bytes()
+            self.bytes(),
+            self.peak_bytes
         )?;
         for (i, b) in self.buffers.iter().enumerate() {
             let content = match b.content {
@@ -178,17 +221,20 @@ impl fmt::Display for Plan {
             )?;
         }
         for step in &self.steps {
-            let reads: Vec<_> = step.inputs.iter().map(|b| format!("b{}", b.0)).collect();
+            let list = |ids: &[BufferId]| -> String {
+                let names: Vec<_> = ids.iter().map(|b| format!("b{}", b.0)).collect();
+                names.join(", ")
+            };
             let mark = match step.role {
                 Role::Forward => ' ',
                 Role::Backward => '~',
             };
             writeln!(
                 f,
-                " {mark}b{} = {}({}) on {}x{}  {} \"{}\"",
-                step.output.0,
+                " {mark}{} = {}({}) on {}x{}  {} \"{}\"",
+                list(&step.outputs),
                 self.kernels[step.kernel].label,
-                reads.join(", "),
+                list(&step.inputs),
                 step.grid[0],
                 step.grid[1],
                 step.op,

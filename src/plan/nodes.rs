@@ -7,7 +7,6 @@ use crate::graph::{Graph, Kind, Lowering, Node, NodeId, Target};
 use crate::shape::Shape;
 
 /// The nodes of a graph that a plan needs.
-#[allow(dead_code)] // fusion reads what lowering does not
 pub(super) struct Nodes<'g> {
     graph: &'g Graph,
     needed: Vec<bool>,
@@ -17,7 +16,6 @@ pub(super) struct Nodes<'g> {
     readers: Vec<Vec<NodeId>>,
 }
 
-#[allow(dead_code)] // fusion reads what lowering does not
 impl<'g> Nodes<'g> {
     /// Finds what `outputs` need, lowers each op for `target`, and finds what
     /// is computed twice.
@@ -109,6 +107,6 @@ fn lower(graph: &Graph, needed: &[bool], target: &Target) -> Result<Vec<Option<L
 }
 
 /// The shapes of what a node reads.
-pub(super) fn shapes<'g>(graph: &'g Graph, node: &Node) -> Result<Vec<&'g Shape>> {
+fn shapes<'g>(graph: &'g Graph, node: &Node) -> Result<Vec<&'g Shape>> {
     node.inputs.iter().map(|&id| graph.shape(id)).collect()
 }

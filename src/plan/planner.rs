@@ -2,34 +2,40 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::nodes::{self, Nodes};
+use super::fuse::{self, Group, Groups};
+use super::lifetimes;
+use super::nodes::Nodes;
 use super::{
-    BufferId, BufferSpec, Content, Feed, KernelSource, MAX_WORKGROUPS, Output, Plan, Step,
-    map_kernel,
+    BufferId, BufferSpec, Content, Feed, KernelSource, MAX_WORKGROUPS, Output, Plan, PlanOptions,
+    Step,
 };
 use crate::error::{Error, Result};
 use crate::graph::{Call, Graph, Kind, Lowering, Node, NodeId, Operand, Target};
+use crate::tensor::Tensor;
 
 /// A plan in the making.
 pub(super) struct Planner<'g> {
     graph: &'g Graph,
     target: &'g Target,
+    options: &'g PlanOptions,
     plan: Plan,
     kernel_index: HashMap<(String, String), usize>,
     place: Vec<Option<BufferId>>,
 }
 
 impl<'g> Planner<'g> {
-    pub(super) fn new(graph: &'g Graph, target: &'g Target) -> Self {
+    pub(super) fn new(graph: &'g Graph, target: &'g Target, options: &'g PlanOptions) -> Self {
         Planner {
             graph,
             target,
+            options,
             plan: Plan {
                 buffers: Vec::new(),
                 kernels: Vec::new(),
                 steps: Vec::new(),
                 feeds: Vec::new(),
                 outputs: Vec::new(),
+                peak_bytes: 0,
             },
             kernel_index: HashMap::new(),
             place: vec![None; graph.len()],
@@ -39,20 +45,40 @@ impl<'g> Planner<'g> {
     /// The plan that computes `outputs`.
     pub(super) fn plan(mut self, outputs: &[NodeId]) -> Result<Plan> {
         let nodes = Nodes::new(self.graph, outputs, self.target)?;
+        let groups = fuse::groups(self.graph, &nodes, self.target, self.options.fuse)?;
         for (id, node) in nodes.held() {
-            let place = match &node.kind {
-                Kind::Input | Kind::Parameter => self.feed(node),
-                Kind::Constant(value) => self.buffer(
-                    &node.label,
-                    value.shape().numel(),
-                    Content::Constant(value.clone()),
-                ),
-                Kind::Op(_) => self.lower(&nodes, id)?,
-            };
-            self.place[id.index()] = Some(place);
+            self.compute(&nodes, &groups, id, node)?;
         }
         self.read_back(&nodes, outputs)?;
+        lifetimes::apply(&mut self.plan, self.options.share);
         Ok(self.plan)
+    }
+
+    /// Gives a node's value a place, and the steps that it takes.
+    fn compute(
+        &mut self,
+        nodes: &Nodes<'_>,
+        groups: &Groups,
+        id: NodeId,
+        node: &Node,
+    ) -> Result<()> {
+        let place = match (&node.kind, nodes.lowering(id)) {
+            (Kind::Input | Kind::Parameter, _) => self.feed(node),
+            (Kind::Constant(value), _) => self.constant(&node.label, value.clone()),
+            (Kind::Op(_), Some(Lowering::Map(_))) => {
+                return match groups.ending_at(id) {
+                    Some(group) => self.group(nodes, group),
+                    None => Ok(()), // inside a group that ends later
+                };
+            }
+            (Kind::Op(_), Some(Lowering::Calls { scratch, calls, .. })) => {
+                self.calls(nodes, id, scratch, calls)?
+            }
+            // A view is held by what it views.
+            (Kind::Op(_), Some(Lowering::View) | None) => return Ok(()),
+        };
+        self.place[id.index()] = Some(place);
+        Ok(())
     }
 
     /// Lists what is read back, each node once.
@@ -84,6 +110,10 @@ impl<'g> Planner<'g> {
         BufferId(self.plan.buffers.len() as u32 - 1)
     }
 
+    fn constant(&mut self, label: &str, value: Tensor) -> BufferId {
+        self.buffer(label, value.shape().numel(), Content::Constant(value))
+    }
+
     fn feed(&mut self, node: &Node) -> BufferId {
         let buffer = self.buffer(&node.label, node.shape.numel(), Content::Fed);
         self.plan.feeds.push(Feed {
@@ -94,59 +124,67 @@ impl<'g> Planner<'g> {
         buffer
     }
 
-    fn lower(&mut self, nodes: &Nodes<'_>, id: NodeId) -> Result<BufferId> {
+    /// The step of a group of elementwise ops.
+    fn group(&mut self, nodes: &Nodes<'_>, group: &Group) -> Result<()> {
+        let (chain, loads) = fuse::chain(self.graph, nodes, group)?;
+        let mut inputs = Vec::with_capacity(loads.len());
+        for load in loads {
+            inputs.push(self.at(load)?);
+        }
+        let mut stores = Vec::with_capacity(group.stores.len());
+        for &store in &group.stores {
+            let node = self.graph.node(store)?;
+            let buffer = self.buffer(&node.label, node.shape.numel(), Content::Computed);
+            self.place[store.index()] = Some(buffer);
+            stores.push(buffer);
+        }
+        if chain.elements > 0 {
+            let made = chain.kernel();
+            let kernel = self.kernel(made.kernel);
+            self.step(
+                &group.members,
+                kernel,
+                made.params,
+                inputs,
+                stores,
+                made.workgroups,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The steps of an op with kernels written by hand.
+    fn calls(
+        &mut self,
+        nodes: &Nodes<'_>,
+        id: NodeId,
+        scratch: &[usize],
+        calls: &[Call],
+    ) -> Result<BufferId> {
         let node = self.graph.node(id)?;
-        let shapes = nodes::shapes(self.graph, node)?;
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for &input in &node.inputs {
             inputs.push(self.at(nodes.holder(input))?);
         }
-        match nodes.lowering(id) {
-            // Held by its input, so never asked for.
-            None | Some(Lowering::View) => Err(Error::Graph(format!(
-                "there is nothing to compute for `{}`",
-                node.label
-            ))),
-            Some(Lowering::Map(call)) => {
-                let output = self.buffer(&node.label, node.shape.numel(), Content::Computed);
-                if node.shape.numel() > 0 {
-                    let made = map_kernel::make(call, &shapes, &node.shape)?;
-                    let kernel = self.kernel(made.kernel);
-                    self.step(id, kernel, made.params, inputs, output, made.workgroups)?;
-                }
-                Ok(output)
-            }
-            Some(Lowering::Calls { scratch, calls, .. }) => {
-                let output = self.buffer(&node.label, node.shape.numel(), Content::Computed);
-                let scratch: Vec<_> = scratch
-                    .iter()
-                    .enumerate()
-                    .map(|(i, &elements)| {
-                        let label = format!("{} (part {i})", node.label);
-                        self.buffer(&label, elements, Content::Computed)
-                    })
-                    .collect();
-                let find = |operand: Operand| match operand {
-                    Operand::Input(i) => inputs[i],
-                    Operand::Output => output,
-                    Operand::Scratch(i) => scratch[i],
-                };
-                for call in calls.iter().filter(|c| c.workgroups > 0) {
-                    let reads: Vec<_> = call.inputs.iter().map(|&i| find(i)).collect();
-                    let writes = find(call.output);
-                    let kernel = self.kernel(written_by_hand(call));
-                    self.step(
-                        id,
-                        kernel,
-                        call.params.clone(),
-                        reads,
-                        writes,
-                        call.workgroups,
-                    )?;
-                }
-                Ok(output)
-            }
+        let output = self.buffer(&node.label, node.shape.numel(), Content::Computed);
+        let part = |(i, &elements): (usize, &usize)| {
+            let label = format!("{} (part {i})", node.label);
+            self.buffer(&label, elements, Content::Computed)
+        };
+        let scratch: Vec<_> = scratch.iter().enumerate().map(part).collect();
+        let find = |operand: Operand| match operand {
+            Operand::Input(i) => inputs[i],
+            Operand::Output => output,
+            Operand::Scratch(i) => scratch[i],
+        };
+        for call in calls.iter().filter(|c| c.workgroups > 0) {
+            let reads: Vec<_> = call.inputs.iter().map(|&i| find(i)).collect();
+            let writes = vec![find(call.output)];
+            let kernel = self.kernel(written_by_hand(call));
+            let params = call.params.clone();
+            self.step(&[id], kernel, params, reads, writes, call.workgroups)?;
         }
+        Ok(output)
     }
 
     fn kernel(&mut self, kernel: KernelSource) -> usize {
@@ -159,23 +197,29 @@ impl<'g> Planner<'g> {
 
     fn step(
         &mut self,
-        id: NodeId,
+        ids: &[NodeId],
         kernel: usize,
         params: Vec<u32>,
         inputs: Vec<BufferId>,
-        output: BufferId,
+        outputs: Vec<BufferId>,
         workgroups: u64,
     ) -> Result<()> {
-        let node = self.graph.node(id)?;
-        let op = node.op().map_or(String::new(), |op| op.to_string());
+        let mut ops = Vec::with_capacity(ids.len());
+        for &id in ids {
+            ops.extend(self.graph.node(id)?.op().map(|op| op.to_string()));
+        }
+        let Some(&last) = ids.last() else {
+            return Err(Error::Graph("a step computes no node".to_string()));
+        };
+        let node = self.graph.node(last)?;
         self.plan.steps.push(Step {
             label: node.label.clone(),
-            op,
+            op: ops.join(", "),
             role: node.role,
             kernel,
             params,
             inputs,
-            output,
+            outputs,
             grid: fold(workgroups).ok_or_else(|| {
                 Error::Limit(format!(
                     "`{}` of shape {} needs {workgroups} workgroups, more than a dispatch may have; \
@@ -203,6 +247,7 @@ fn written_by_hand(call: &Call) -> KernelSource {
         entry: call.kernel.entry.to_string(),
         source: join(call.kernel.libs, call.kernel.source),
         reads: call.inputs.len(),
+        writes: 1,
     }
 }
 

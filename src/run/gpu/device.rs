@@ -309,16 +309,11 @@ impl Inner {
             count: None,
         };
         let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform)];
-        for i in 0..kernel.reads {
-            entries.push(entry(
-                i + 1,
-                wgpu::BufferBindingType::Storage { read_only: true },
-            ));
+        for i in 0..kernel.reads + kernel.writes {
+            let read_only = i < kernel.reads;
+            let ty = wgpu::BufferBindingType::Storage { read_only };
+            entries.push(entry(i + 1, ty));
         }
-        entries.push(entry(
-            kernel.reads + 1,
-            wgpu::BufferBindingType::Storage { read_only: false },
-        ));
         let layout = self
             .device
             .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {

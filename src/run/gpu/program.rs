@@ -203,7 +203,7 @@ fn make_dispatches(
                 size: wgpu::BufferSize::new(bytes),
             }),
         }];
-        let bound = step.inputs.iter().chain([&step.output]);
+        let bound = step.inputs.iter().chain(&step.outputs);
         for (i, id) in bound.enumerate() {
             entries.push(wgpu::BindGroupEntry {
                 binding: i as u32 + 1,

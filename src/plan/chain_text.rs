@@ -1,0 +1,388 @@
+//! The WGSL of a [`Chain`]: as a kernel of its own, or as the functions through
+//! which the stores of another kernel go.
+
+use std::fmt::Write;
+
+use super::access::Access;
+use super::chain::{Argument, Chain, Link, WG_SIZE};
+use crate::ops::shader_lib::GRID;
+
+/// A complete kernel: four elements an invocation.
+pub(super) fn kernel(chain: &Chain) -> String {
+    let loads: Vec<usize> = (0..chain.loads.len()).collect();
+    let mut text = Text::new(chain, &loads, "params", "x");
+    text.functions(&[GRID]);
+    text.params("Params", "items");
+    text.put("@group(0) @binding(0) var<uniform> params: Params;");
+    text.bindings(1, "y", chain.stores.len());
+    if chain.is_kept() {
+        text.barriers();
+    }
+    text.places();
+    text.put(&format!(
+        "
+@compute @workgroup_size({WG_SIZE})
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {{
+    // Elements 4 * i to 4 * i + 3.
+    let i = workgroup_index(wid, count) * {WG_SIZE}u + lane;
+    if (i >= params.items) {{
+        return;
+    }}"
+    ));
+    text.load_four("i", "4u * i");
+    text.links(Width::Four);
+    for (slot, link) in chain.stores.iter().enumerate() {
+        text.put(&format!("    y{slot}[i] = t{link};"));
+    }
+    text.put("}");
+    text.out
+}
+
+/// The functions `epilogue4(v, i)` and `epilogue(v, i)`: what the chain makes of
+/// `v`, the value that load `product` would read at element `i` (and the three
+/// after it), with the buffers that they read and write from `first_binding` on.
+///
+/// They return the value of the chain's last store and write the others; then,
+/// if `keep`, `v` itself. Their parameters are a `struct Epilogue`, found under
+/// `params.epilogue`.
+pub(super) fn epilogue(chain: &Chain, product: usize, keep: bool, first_binding: u32) -> String {
+    let loads: Vec<usize> = (0..chain.loads.len()).filter(|&l| l != product).collect();
+    let (mut written, result) = match &chain.stores[..] {
+        [others @ .., last] => (others.iter().map(|l| format!("t{l}")).collect(), *last),
+        [] => (Vec::new(), 0),
+    };
+    written.extend(keep.then(|| format!("v{product}")));
+    let mut text = Text::new(chain, &loads, "params.epilogue", "ex");
+    text.kept = true;
+    text.functions(&[]);
+    text.params("Epilogue", "elements");
+    text.bindings(first_binding, "ey", written.len());
+    text.barriers();
+    text.places();
+    for (width, head, keep, at) in [
+        (
+            Width::Four,
+            "fn epilogue4(v: vec4<f32>, i: u32) -> vec4<f32> {",
+            "kept4",
+            "i / 4u",
+        ),
+        (
+            Width::One,
+            "fn epilogue(v: f32, i: u32) -> f32 {",
+            "kept",
+            "i / 4u][i % 4u",
+        ),
+    ] {
+        text.put(&format!("\n{head}\n    let v{product} = {keep}(v);"));
+        match width {
+            Width::Four => text.load_four("i / 4u", "i"),
+            Width::One => text.load_one("i"),
+        }
+        text.links(width);
+        for (slot, value) in written.iter().enumerate() {
+            text.put(&format!("    ey{slot}[{at}] = {value};"));
+        }
+        text.put(&format!("    return t{result};\n}}"));
+    }
+    text.out
+}
+
+/// Elements that a run of the text computes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Width {
+    One,
+    Four,
+}
+
+/// Text in the making, with the names that it uses.
+struct Text<'a> {
+    out: String,
+    chain: &'a Chain,
+    /// The loads that read a buffer.
+    loads: &'a [usize],
+    /// Where the parameters are.
+    params: &'a str,
+    /// What the buffers' names start with.
+    x: &'a str,
+    /// Whether values pass through `kept`.
+    kept: bool,
+}
+
+impl<'a> Text<'a> {
+    fn new(chain: &'a Chain, loads: &'a [usize], params: &'a str, x: &'a str) -> Text<'a> {
+        Text {
+            out: String::new(),
+            chain,
+            loads,
+            params,
+            x,
+            kept: chain.is_kept(),
+        }
+    }
+
+    fn put(&mut self, line: &str) {
+        self.out.push_str(line);
+        self.out.push('\n');
+    }
+
+    fn reads(&self) -> impl Iterator<Item = (usize, &'a Access)> + use<'a> {
+        let chain = self.chain;
+        self.loads.iter().map(move |&i| (i, &chain.loads[i]))
+    }
+
+    /// The files with the functions that the chain calls, each once.
+    fn functions(&mut self, first: &[&'static str]) {
+        let mut files: Vec<&str> = Vec::new();
+        let called = self.chain.links.iter().flat_map(|link| {
+            let libs = link.call.libs.iter().copied();
+            libs.chain([link.call.source])
+        });
+        for file in first.iter().copied().chain(called) {
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
+        for file in files {
+            self.put(file);
+        }
+    }
+
+    /// The struct that [`Chain::params`] fills.
+    fn params(&mut self, name: &str, first: &str) {
+        self.put(&format!("struct {name} {{"));
+        self.put(&format!("    {first}: u32,"));
+        let mut words = 1;
+        if self.kept {
+            self.put("    zero: u32,");
+            words += 1;
+        }
+        for (i, link) in self.chain.links.iter().enumerate() {
+            if link.call.constant.is_some() {
+                self.put(&format!("    c{i}: f32, // of {}", link.call.function));
+                words += 1;
+            }
+        }
+        let x = self.x;
+        for (i, access) in self.reads() {
+            let unit = if access.is_wide() {
+                "fours"
+            } else {
+                "elements"
+            };
+            let line = match access {
+                Access::Same | Access::One => continue,
+                Access::Row(_) => format!("size{i}: u32, // {x}{i} repeats after so many {unit}"),
+                Access::Column(_) => format!("size{i}: u32, // {unit} that share one of {x}{i}"),
+                Access::Strided(_) => format!("rank{i}: u32, // axes of {x}{i}"),
+            };
+            self.put(&format!("    {line}"));
+            words += 1;
+        }
+        // Blocks of four start at a multiple of four words.
+        while self.reads().any(is_strided) && words % 4 != 0 {
+            self.put(&format!("    unused{words}: u32,"));
+            words += 1;
+        }
+        for (i, _) in self.reads().filter(|r| is_strided(*r)) {
+            self.put(&format!("    sizes{i}: array<vec4<u32>, 2>,"));
+            self.put(&format!("    strides{i}: array<vec4<u32>, 2>,"));
+        }
+        self.put("}\n");
+    }
+
+    /// The buffers: those read, then `writes` that are written.
+    fn bindings(&mut self, first: u32, y: &str, writes: usize) {
+        let x = self.x;
+        let mut binding = first;
+        for (i, access) in self.reads() {
+            let of = if is_read_by_fours(access) {
+                "vec4<f32>"
+            } else {
+                "f32"
+            };
+            self.put(&format!(
+                "@group(0) @binding({binding}) var<storage, read> {x}{i}: array<{of}>;"
+            ));
+            binding += 1;
+        }
+        for i in 0..writes {
+            self.put(&format!(
+                "@group(0) @binding({binding}) var<storage, read_write> {y}{i}: array<vec4<f32>>;"
+            ));
+            binding += 1;
+        }
+    }
+
+    /// What keeps a compiler from carrying algebra from one op into the next:
+    /// the same bits, which it cannot know. Left alone, drivers turn `a + (b - c)`
+    /// of two ops into `(a + b) - c`, and the roundings that were promised for
+    /// each op are others.
+    fn barriers(&mut self) {
+        let zero = format!("{}.zero", self.params);
+        self.put(&format!(
+            "
+// The value of one op, before it goes to the next: the same bits, but a
+// compiler does not know that, and cannot merge the roundings of two ops.
+fn kept(v: f32) -> f32 {{
+    return bitcast<f32>(bitcast<u32>(v) | {zero});
+}}
+
+fn kept4(v: vec4<f32>) -> vec4<f32> {{
+    return bitcast<vec4<f32>>(bitcast<vec4<u32>>(v) | vec4<u32>({zero}));
+}}"
+        ));
+    }
+
+    /// For each buffer read by strides, where an element's own element is.
+    fn places(&mut self) {
+        let (params, x) = (self.params, self.x);
+        for (i, _) in self.reads().filter(|r| is_strided(*r)) {
+            self.put(&format!(
+                "
+fn place_{x}{i}(element: u32) -> u32 {{
+    var rest = element;
+    var place = 0u;
+    for (var a = {params}.rank{i}; a > 0u; a -= 1u) {{
+        let axis = a - 1u;
+        let size = {params}.sizes{i}[axis / 4u][axis % 4u];
+        place += rest % size * {params}.strides{i}[axis / 4u][axis % 4u];
+        rest /= size;
+    }}
+    return place;
+}}"
+            ));
+        }
+    }
+
+    /// Reads what four elements need: block number `four`, which starts at
+    /// element `first`.
+    fn load_four(&mut self, four: &str, first: &str) {
+        let (params, x) = (self.params, self.x);
+        for (i, access) in self.reads() {
+            let value = match access {
+                Access::Same => format!("{x}{i}[{four}]"),
+                Access::One => format!("{x}{i}[0]"),
+                Access::Row(_) if access.is_wide() => {
+                    format!("{x}{i}[{} % {params}.size{i}]", grouped(four))
+                }
+                Access::Column(_) if access.is_wide() => {
+                    format!("{x}{i}[{} / {params}.size{i}]", grouped(four))
+                }
+                _ => {
+                    let mut parts = String::new();
+                    for lane in 0..4 {
+                        let element = match lane {
+                            0 => grouped(first),
+                            _ => format!("({first} + {lane}u)"),
+                        };
+                        let place = self.place(i, access, &element);
+                        // Writing to a String cannot fail.
+                        let _ = writeln!(parts, "        {x}{i}[{place}],");
+                    }
+                    format!("vec4<f32>(\n{parts}    )")
+                }
+            };
+            self.put(&format!("    let v{i} = {value};"));
+        }
+    }
+
+    /// Reads what one element needs.
+    fn load_one(&mut self, element: &str) {
+        let x = self.x;
+        for (i, access) in self.reads() {
+            let place = self.place(i, access, element);
+            let value = if is_read_by_fours(access) {
+                format!("{x}{i}[{} / 4u][{element} % 4u]", grouped(&place))
+            } else {
+                format!("{x}{i}[{place}]")
+            };
+            self.put(&format!("    let v{i} = {value};"));
+        }
+    }
+
+    /// Which element of load `i` belongs to an element of the output.
+    fn place(&self, i: usize, access: &Access, element: &str) -> String {
+        let size = format!("{}.size{i}", self.params);
+        let size = if access.is_wide() {
+            format!("(4u * {size})")
+        } else {
+            size
+        };
+        match access {
+            Access::Same => element.to_string(),
+            Access::One => "0".to_string(),
+            Access::Row(_) => format!("{element} % {size}"),
+            Access::Column(_) => format!("{element} / {size}"),
+            Access::Strided(_) => format!("place_{}{i}({element})", self.x),
+        }
+    }
+
+    /// One `let` for each link.
+    fn links(&mut self, width: Width) {
+        for (i, link) in self.chain.links.iter().enumerate() {
+            let keep = self.chain.is_passed_on(i);
+            if width == Width::One || link.single {
+                let (open, close) = if keep { ("kept(", ")") } else { ("", "") };
+                let call = self.call(i, link, "");
+                self.put(&format!("    let t{i} = {open}{call}{close};"));
+                continue;
+            }
+            let (open, close) = if keep { ("kept4(", ")") } else { ("", "") };
+            self.put(&format!("    let t{i} = {open}vec4<f32>("));
+            for part in [".x", ".y", ".z", ".w"] {
+                let call = self.call(i, link, part);
+                self.put(&format!("        {call},"));
+            }
+            self.put(&format!("    ){close};"));
+        }
+    }
+
+    /// The call of link `i`'s function on one part of its arguments.
+    fn call(&self, i: usize, link: &Link, part: &str) -> String {
+        let argument = |argument: &Argument| match *argument {
+            Argument::Load(i) if is_single(&self.chain.loads[i]) => format!("v{i}"),
+            Argument::Load(i) => format!("v{i}{part}"),
+            Argument::Link(i) if self.chain.links[i].single => format!("t{i}"),
+            Argument::Link(i) => format!("t{i}{part}"),
+        };
+        let mut arguments: Vec<_> = link.arguments.iter().map(argument).collect();
+        if link.call.constant.is_some() {
+            arguments.push(format!("{}.c{i}", self.params));
+        }
+        format!("{}({})", link.call.function, arguments.join(", "))
+    }
+}
+
+fn grouped(expression: &str) -> String {
+    if expression.contains(' ') {
+        format!("({expression})")
+    } else {
+        expression.to_string()
+    }
+}
+
+fn is_strided(load: (usize, &Access)) -> bool {
+    matches!(load.1, Access::Strided(_))
+}
+
+/// Whether the four elements of a block read one element here.
+fn is_single(access: &Access) -> bool {
+    match access {
+        Access::One => true,
+        Access::Column(_) => access.is_wide(),
+        _ => false,
+    }
+}
+
+/// Whether the buffer is declared as blocks of four.
+fn is_read_by_fours(access: &Access) -> bool {
+    match access {
+        Access::Same => true,
+        Access::Row(_) => access.is_wide(),
+        _ => false,
+    }
+}

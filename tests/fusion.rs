@@ -1,0 +1,159 @@
+//! Kernels that compute several ops against the same ops one by one: the same
+//! functions in the same order, so the same bits where a compiler keeps to them,
+//! and the derived bounds everywhere.
+
+mod common;
+
+use common::{Random, gpu};
+use wgrad::check::{compare, steps};
+use wgrad::plan::{Plan, PlanOptions};
+use wgrad::run::cpu;
+use wgrad::{Feeds, Graph, NodeId, Tensor, gradient};
+
+/// The values of `outputs`, by a plan that fuses and one that does not.
+fn both(g: &Graph, outputs: &[NodeId], feeds: &Feeds) -> [Vec<Tensor>; 2] {
+    let run = |plan: Plan| {
+        let mut program = pollster::block_on(gpu().compile_plan(plan)).unwrap();
+        program.set_all(feeds).unwrap();
+        let values = program.run().unwrap();
+        let get = |&id: &NodeId| values.get(id).unwrap().clone();
+        outputs.iter().map(get).collect()
+    };
+    let separate = PlanOptions {
+        fuse: false,
+        share: false,
+    };
+    let all = steps::nodes(g, outputs).unwrap();
+    let target = gpu().target();
+    [
+        run(Plan::with_target(g, outputs, target).unwrap()),
+        run(Plan::with_options(g, &all, target, &separate).unwrap()),
+    ]
+}
+
+fn bits(t: &Tensor) -> Vec<u32> {
+    t.data().iter().map(|v| v.to_bits()).collect()
+}
+
+/// Both are within the bounds, and equal to the bit where that was observed.
+fn agree(g: &Graph, outputs: &[NodeId], feeds: &Feeds) {
+    let [fused, separate] = both(g, outputs, feeds);
+    let reference = cpu::evaluate(g, feeds, outputs).unwrap();
+    for ((&id, a), b) in outputs.iter().zip(&fused).zip(&separate) {
+        for value in [a, b] {
+            let c = compare("", value, reference.get(id).unwrap()).unwrap();
+            assert!(c.passed(), "{c:#?}\n{g}");
+        }
+        // Observed on lavapipe. A GPU may contract a product and a sum.
+        if gpu().adapter().name.contains("llvmpipe") {
+            assert_eq!(bits(a), bits(b), "{}\n{g}", g.node(id).unwrap().label);
+        }
+    }
+}
+
+/// Elementwise graphs with broadcasting of every kind, views, fan-out.
+#[test]
+fn random_elementwise_graphs_and_their_gradients() {
+    let shapes: [&[usize]; 8] = [
+        &[3, 8],
+        &[8],
+        &[3, 1],
+        &[],
+        &[2, 3, 8],
+        &[2, 1, 8],
+        &[5],
+        &[3, 5],
+    ];
+    let mut kernels = 0;
+    let mut fewer = 0;
+    for seed in 0..15 {
+        let mut random = Random::new(1000 + seed);
+        let mut g = Graph::new();
+        let mut feeds = Feeds::new();
+        let mut pool = Vec::new();
+        for (i, dims) in shapes.iter().enumerate() {
+            let label = format!("x{i}");
+            pool.push(g.input(&label, dims).unwrap());
+            feeds.insert(label, random.tensor(dims, (0.1, 0.9)));
+        }
+        let leaves = pool.clone();
+        for _ in 0..30 {
+            let mut pick = || pool[(random.bits() % pool.len() as u64) as usize];
+            let (a, b, c) = (pick(), pick(), pick());
+            let dims = g.shape(a).unwrap().dims().to_vec();
+            let made = match random.bits() % 12 {
+                0 => g.add(a, b),
+                1 => g.sub(a, b),
+                2 => g.mul(a, b),
+                3 => g.relu(a),
+                4 => g.sigmoid(a),
+                5 => g.neg(a),
+                6 => g.scale(a, 0.75),
+                7 => g.relu_backward(a, b),
+                8 => g.sigmoid_backward(a, b),
+                9 => g.expand(a, &[&[2], &dims[..]].concat()),
+                10 => g.reshape(a, &[dims.iter().product()]),
+                _ => g.bce_with_logits_weighted(a, b, c),
+            };
+            match made {
+                Ok(id) if g.shape(id).unwrap().numel() <= 2000 => pool.push(id),
+                _ => {}
+            }
+        }
+        let made = &pool[leaves.len()..];
+        let mut loss = g.constant(Tensor::scalar(0.0));
+        for &id in made.iter().rev().take(3) {
+            let dims = g.shape(id).unwrap().dims().to_vec();
+            let weight = g.constant(random.tensor(&dims, (-1.0, 1.0)));
+            let m = g.mul(id, weight).unwrap();
+            let s = g.sum_all(m).unwrap();
+            loss = g.add(loss, s).unwrap();
+        }
+        let mut outputs = vec![loss];
+        outputs.extend(gradient(&mut g, loss, &leaves).unwrap());
+        outputs.extend(made.last());
+        // Some gradients are zeros, constants.
+        outputs.retain(|&id| g.node(id).unwrap().op().is_some());
+        agree(&g, &outputs, &feeds);
+        let target = gpu().target();
+        let plan = Plan::with_target(&g, &outputs, target).unwrap();
+        let separate = PlanOptions {
+            fuse: false,
+            share: false,
+        };
+        let long = Plan::with_options(&g, &outputs, target, &separate).unwrap();
+        kernels += plan.kernels.len();
+        fewer += long.steps.len() - plan.steps.len();
+    }
+    eprintln!("{kernels} kernels, {fewer} steps fewer than one by one");
+    assert!(fewer > 150, "only {fewer} steps were saved");
+}
+
+/// A network with biases at sizes that are and are not multiples of four.
+#[test]
+fn networks_with_biases() {
+    for (hidden, batch) in [(8, 12), (7, 13), (6, 1), (1, 5)] {
+        let mut random = Random::new(hidden as u64);
+        let mut g = Graph::new();
+        let mut feeds = Feeds::new();
+        let mut leaf = |g: &mut Graph, label: &str, dims: &[usize], range| {
+            feeds.insert(label.to_string(), random.tensor(dims, range));
+            g.parameter(label, dims).unwrap()
+        };
+        let x = leaf(&mut g, "x", &[batch, 5], (-1.0, 1.0));
+        let w = leaf(&mut g, "w", &[hidden, 5], (-1.0, 1.0));
+        let b = leaf(&mut g, "b", &[hidden], (-1.0, 1.0));
+        let v = leaf(&mut g, "v", &[1, hidden], (-1.0, 1.0));
+        let c = leaf(&mut g, "c", &[1], (-1.0, 1.0));
+        let y = leaf(&mut g, "y", &[batch, 1], (0.0, 1.0));
+        let z = g.linear(x, w, Some(b)).unwrap();
+        let h = g.relu(z).unwrap();
+        let o = g.linear(h, v, Some(c)).unwrap();
+        let p = g.sigmoid(o).unwrap();
+        let l = g.bce(p, y).unwrap();
+        let loss = g.mean_all(l).unwrap();
+        let mut outputs = vec![loss];
+        outputs.extend(gradient(&mut g, loss, &[w, b, v, c]).unwrap());
+        agree(&g, &outputs, &feeds);
+    }
+}
