@@ -194,8 +194,8 @@ fn faults_in_shaders_are_caught_and_named() {
         // a tail that nobody writes
         (
             "relu.",
-            "i >= params.items",
-            "i + 1u >= params.items",
+            "item < params.items",
+            "item + 1u < params.items",
             "relu",
         ),
     ];

@@ -1,6 +1,7 @@
 //! Plans and shaders, without any device: what runs is plain data.
 
-use wgrad::plan::{MAX_WORKGROUPS, Plan};
+use wgrad::graph::Target;
+use wgrad::plan::{MAX_WORKGROUPS, Plan, PlanOptions};
 use wgrad::{Graph, gradient, ops, vjp};
 
 fn validate(plan: &Plan) {
@@ -94,7 +95,8 @@ fn what_is_not_asked_for_is_not_planned() {
     let (g, wanted) = exercise();
     let forward = Plan::new(&g, &wanted[..1]).unwrap();
     let all = Plan::new(&g, &wanted).unwrap();
-    assert_eq!(forward.steps.len(), 5);
+    // Two products, what follows each, and no step for the mean of one.
+    assert_eq!(forward.steps.len(), 4);
     assert!(all.steps.len() > forward.steps.len());
     // The gradient by the input was not asked for.
     assert!(!all.steps.iter().any(|s| s.label == "d/d x"));
@@ -122,4 +124,96 @@ fn the_largest_tensors_have_a_grid() {
     let plan = Plan::new(&g, &[c]).unwrap();
     let [x, y] = plan.steps[0].grid;
     assert!(u64::from(x) * u64::from(y) * 64 * 4 >= 65_535 * 65_535);
+}
+
+/// A step of a network with ReLU, biases, a sigmoid and a mean BCE, as figures:
+/// (steps, kernels, bytes).
+fn figures(sizes: &[usize], batch: usize, options: &PlanOptions) -> (usize, usize, u64) {
+    let mut g = Graph::new();
+    let mut h = g.input("x", &[batch, sizes[0]]).unwrap();
+    let mut weights = Vec::new();
+    for (i, pair) in sizes.windows(2).enumerate() {
+        let w = g.parameter(&format!("{i}.weight"), &[pair[1], pair[0]]);
+        let b = g.parameter(&format!("{i}.bias"), &[pair[1]]);
+        weights.extend([w.unwrap(), b.unwrap()]);
+        let [.., w, b] = weights[..] else { panic!() };
+        h = g.linear(h, w, Some(b)).unwrap();
+        if i + 2 < sizes.len() {
+            h = g.relu(h).unwrap();
+        }
+    }
+    let p = g.sigmoid(h).unwrap();
+    let y = g.input("y", &[batch, 1]).unwrap();
+    let l = g.bce(p, y).unwrap();
+    let loss = g.mean_all(l).unwrap();
+    let mut outputs = vec![loss];
+    outputs.extend(gradient(&mut g, loss, &weights).unwrap());
+    let plan = Plan::with_options(&g, &outputs, &Target::default(), options).unwrap();
+    validate(&plan);
+    assert!(plan.peak_bytes <= plan.bytes());
+    eprintln!("{sizes:?}, batch {batch}: {plan}");
+    (plan.steps.len(), plan.kernels.len(), plan.bytes())
+}
+
+#[test]
+fn what_the_passes_save() {
+    let none = PlanOptions {
+        fuse: false,
+        share: false,
+    };
+    for (sizes, batch) in [
+        (&[4, 2, 1][..], 1),
+        (&[4, 2, 1], 65_536),
+        (&[64, 64, 64, 1], 64),
+        (&[784, 512, 256, 1], 256),
+    ] {
+        let before = figures(sizes, batch, &none);
+        let after = figures(sizes, batch, &PlanOptions::default());
+        eprintln!("{sizes:?}, batch {batch}: {before:?} to {after:?}");
+        assert!(after.0 < before.0 && after.2 < before.2);
+    }
+}
+
+/// A plan and a gradient take time in proportion to the nodes. (Both were
+/// quadratic once they were not: this would take minutes.)
+#[test]
+fn ten_thousand_nodes() {
+    let mut g = Graph::new();
+    let w = g.parameter("w", &[3, 3]).unwrap();
+    let mut h = g.input("x", &[2, 3]).unwrap();
+    let mut nodes = Vec::new();
+    while g.len() < 10_000 {
+        let z = g.matmul(h, w).unwrap();
+        let s = g.sigmoid(z).unwrap();
+        let r = g.relu(s).unwrap();
+        h = g.add(r, h).unwrap();
+        nodes.extend([z, s, r, h]);
+    }
+    let forward = g.len();
+    let loss = g.sum_all(h).unwrap();
+    let dw = gradient(&mut g, loss, &[w]).unwrap()[0];
+    // At most two vjps and a sum for each.
+    assert!(g.len() - forward < 3 * forward, "{} nodes", g.len());
+    let plan = Plan::new(&g, &[loss, dw]).unwrap();
+    assert!(plan.steps.len() < g.len());
+    let computed: usize = plan.steps.iter().map(|s| s.op.split(", ").count()).sum();
+    assert!(computed < 2 * g.len(), "{computed}");
+    // Every node read back; and a leaf and a reader for each.
+    nodes.push(dw);
+    assert_eq!(Plan::new(&g, &nodes).unwrap().outputs.len(), nodes.len());
+    let mut g = Graph::new();
+    let mut parts = Vec::new();
+    let x = g.input("x", &[2]).unwrap();
+    for i in 0..5000 {
+        let y = g.input(&format!("y{i}"), &[2]).unwrap();
+        parts.push(g.mul(x, y).unwrap());
+    }
+    let mut total = parts[0];
+    for &part in &parts[1..] {
+        total = g.add(total, part).unwrap();
+    }
+    let loss = g.sum_all(total).unwrap();
+    let dx = gradient(&mut g, loss, &[x]).unwrap()[0];
+    let plan = Plan::new(&g, &[dx]).unwrap();
+    assert_eq!(plan.feeds.len(), 5000, "x itself is not read");
 }

@@ -266,7 +266,12 @@ impl Op for Reduce {
 
     fn lower(&self, inputs: &[&Shape], _output: &Shape, _target: &Target) -> Lowering {
         let dims = inputs[0].dims();
-        let divisor = if self.mean { self.count(dims) } else { 1 };
+        let count = self.count(dims);
+        // A sum of one term is the term (a batch of one row).
+        if count == 1 {
+            return Lowering::View;
+        }
+        let divisor = if self.mean { count } else { 1 };
         let (scratch, calls) = sum_calls(
             dims,
             &self.axes,

@@ -27,18 +27,18 @@ fn main(
     @builtin(num_workgroups) count: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {{
-    // Elements 4 * i to 4 * i + 3.
-    let i = workgroup_index(wid, count) * {WG_SIZE}u + lane;
-    if (i >= params.items) {{
-        return;
-    }}"
+    // Elements 4 * i to 4 * i + 3. Loads are outside of branches, in which some
+    // drivers take them lane by lane.
+    let item = workgroup_index(wid, count) * {WG_SIZE}u + lane;
+    let i = min(item, params.items - 1u);"
     ));
     text.load_four("i", "4u * i");
     text.links(Width::Four);
+    text.put("    if (item < params.items) {");
     for (slot, link) in chain.stores.iter().enumerate() {
-        text.put(&format!("    y{slot}[i] = t{link};"));
+        text.put(&format!("        y{slot}[i] = t{link};"));
     }
-    text.put("}");
+    text.put("    }\n}");
     text.out
 }
 

@@ -108,7 +108,7 @@ mod tests {
     fn made(g: &Graph, ids: [NodeId; 6]) -> Epilogue {
         let [z, _, _, _, m, u] = ids;
         let target = Target::default();
-        let nodes = Nodes::new(g, &[u], &target).unwrap();
+        let nodes = Nodes::new(g, &[u], &target, true).unwrap();
         let groups = fuse::groups(g, &nodes, &target, true).unwrap();
         let group = groups.ending_at(m).unwrap();
         of(g, &nodes, &groups, group, z, 2).unwrap().unwrap()
@@ -141,7 +141,7 @@ mod tests {
         let later = g.matmul(s, x).unwrap();
         let a = g.add(z, later).unwrap();
         let target = Target::default();
-        let nodes = Nodes::new(&g, &[a], &target).unwrap();
+        let nodes = Nodes::new(&g, &[a], &target, true).unwrap();
         let groups = fuse::groups(&g, &nodes, &target, true).unwrap();
         let group = groups.ending_at(a).unwrap();
         let of = |product| of(&g, &nodes, &groups, group, product, 2).unwrap();

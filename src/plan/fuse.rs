@@ -145,7 +145,7 @@ fn operands(graph: &Graph, nodes: &Nodes<'_>, id: NodeId, elements: usize) -> Re
         })?;
         Ok((nodes.holder(input), access))
     };
-    node.inputs.iter().map(operand).collect()
+    nodes.inputs(id).iter().map(operand).collect()
 }
 
 /// A group as calls and loads, and the holders of what it loads.

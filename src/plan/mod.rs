@@ -11,8 +11,10 @@ mod cse;
 // The seam for kernels that end with one; none does yet.
 #[cfg_attr(not(test), expect(dead_code))]
 mod epilogue;
+mod fold;
 mod fuse;
 mod lifetimes;
+mod masks;
 mod nodes;
 mod planner;
 

@@ -1,7 +1,9 @@
-//! What the passes know of each node: how it is computed, where its value is,
-//! who reads it. Made once, read by every pass.
+//! What the passes know of each node: how it is computed, what it reads, where
+//! its value is, who reads that. Made once, read by every pass.
 
-use super::cse;
+use std::collections::HashMap;
+
+use super::{cse, masks};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind, Lowering, Node, NodeId, Target};
 use crate::shape::Shape;
@@ -13,13 +15,20 @@ pub(super) struct Nodes<'g> {
     lowering: Vec<Option<Lowering>>,
     holder: Vec<NodeId>,
     output: Vec<bool>,
+    /// What nodes read in place of their inputs.
+    better: HashMap<NodeId, Vec<NodeId>>,
     readers: Vec<Vec<NodeId>>,
 }
 
 impl<'g> Nodes<'g> {
-    /// Finds what `outputs` need, lowers each op for `target`, and finds what
-    /// is computed twice.
-    pub fn new(graph: &'g Graph, outputs: &[NodeId], target: &Target) -> Result<Nodes<'g>> {
+    /// Finds what `outputs` need, lowers each op for `target`, finds what is
+    /// computed twice and, if `fuse`, what is better read.
+    pub fn new(
+        graph: &'g Graph,
+        outputs: &[NodeId],
+        target: &Target,
+        fuse: bool,
+    ) -> Result<Nodes<'g>> {
         let needed = graph.reachable(outputs)?;
         let lowering = lower(graph, &needed, target)?;
         let holder = cse::holders(graph, &needed, &lowering);
@@ -33,8 +42,12 @@ impl<'g> Nodes<'g> {
             lowering,
             holder,
             output,
+            better: HashMap::new(),
             readers: vec![Vec::new(); graph.len()],
         };
+        if fuse {
+            nodes.better = masks::better_inputs(graph, &nodes);
+        }
         nodes.find_readers();
         Ok(nodes)
     }
@@ -44,7 +57,7 @@ impl<'g> Nodes<'g> {
             if !self.holds(id) {
                 continue;
             }
-            for &input in &node.inputs {
+            for &input in self.better.get(&id).unwrap_or(&node.inputs) {
                 let readers = &mut self.readers[self.holder[input.index()].index()];
                 if readers.last() != Some(&id) {
                     readers.push(id);
@@ -77,6 +90,15 @@ impl<'g> Nodes<'g> {
     /// building.
     pub fn readers(&self, holder: NodeId) -> &[NodeId] {
         &self.readers[holder.index()]
+    }
+
+    /// What the node reads.
+    pub fn inputs(&self, id: NodeId) -> &[NodeId] {
+        match (self.better.get(&id), self.graph.node(id)) {
+            (Some(inputs), _) => inputs,
+            (None, Ok(node)) => &node.inputs,
+            (None, Err(_)) => &[], // of another graph
+        }
     }
 
     /// How the node is computed; `None` for leaves.

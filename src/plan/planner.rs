@@ -3,11 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use super::fuse::{self, Group, Groups};
-use super::lifetimes;
 use super::nodes::Nodes;
 use super::{
     BufferId, BufferSpec, Content, Feed, KernelSource, MAX_WORKGROUPS, Output, Plan, PlanOptions,
-    Step,
+    Step, fold, lifetimes,
 };
 use crate::error::{Error, Result};
 use crate::graph::{Call, Graph, Kind, Lowering, Node, NodeId, Operand, Target};
@@ -44,7 +43,7 @@ impl<'g> Planner<'g> {
 
     /// The plan that computes `outputs`.
     pub(super) fn plan(mut self, outputs: &[NodeId]) -> Result<Plan> {
-        let nodes = Nodes::new(self.graph, outputs, self.target)?;
+        let nodes = Nodes::new(self.graph, outputs, self.target, self.options.fuse)?;
         let groups = fuse::groups(self.graph, &nodes, self.target, self.options.fuse)?;
         for (id, node) in nodes.held() {
             self.compute(&nodes, &groups, id, node)?;
@@ -126,6 +125,13 @@ impl<'g> Planner<'g> {
 
     /// The step of a group of elementwise ops.
     fn group(&mut self, nodes: &Nodes<'_>, group: &Group) -> Result<()> {
+        if let Some(value) = fold::repeated_constant(self.graph, nodes, group)? {
+            for &id in &group.stores {
+                let label = &self.graph.node(id)?.label;
+                self.place[id.index()] = Some(self.constant(label, value.clone()));
+            }
+            return Ok(());
+        }
         let (chain, loads) = fuse::chain(self.graph, nodes, group)?;
         let mut inputs = Vec::with_capacity(loads.len());
         for load in loads {
@@ -163,7 +169,7 @@ impl<'g> Planner<'g> {
     ) -> Result<BufferId> {
         let node = self.graph.node(id)?;
         let mut inputs = Vec::with_capacity(node.inputs.len());
-        for &input in &node.inputs {
+        for &input in nodes.inputs(id) {
             inputs.push(self.at(nodes.holder(input))?);
         }
         let output = self.buffer(&node.label, node.shape.numel(), Content::Computed);
