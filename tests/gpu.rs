@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use common::{Random, gpu};
 use wgrad::check::{compare, steps};
-use wgrad::plan::Plan;
+use wgrad::plan::{Plan, PlanOptions};
 use wgrad::run::cpu;
 use wgrad::run::gpu::GpuOptions;
 use wgrad::{Error, Feeds, Gpu, Graph, NodeId, Tensor, gradient};
@@ -47,8 +47,13 @@ fn network(sizes: &[usize], batch: usize, bias: bool) -> (Graph, Vec<NodeId>, Fe
 /// Every step against float64 arithmetic on its own operands, and the outputs
 /// end to end.
 fn check_all(g: &Graph, wanted: &[NodeId], feeds: &Feeds) {
+    check_with(g, wanted, feeds, &PlanOptions::default());
+}
+
+fn check_with(g: &Graph, wanted: &[NodeId], feeds: &Feeds, options: &PlanOptions) {
     let all = steps::nodes(g, wanted).unwrap();
-    let mut program = gpu().compile(g, &all).unwrap();
+    let plan = Plan::with_options(g, &all, gpu().target(), options).unwrap();
+    let mut program = pollster::block_on(gpu().compile_plan(plan)).unwrap();
     program.set_all(feeds).unwrap();
     let outputs = program.run().unwrap();
     let values: BTreeMap<_, _> = all
@@ -175,10 +180,14 @@ fn grids_of_two_axes() {
         ),
         ("weight".to_string(), random.tensor(&[3, 2], (-1.0, 1.0))),
     ]);
-    let plan = Plan::new(&g, &[y, total, product]).unwrap();
+    // Each op by itself: a row program would need fewer workgroups.
+    let options = PlanOptions { fuse: false };
+    let wanted = [y, total, product];
+    let plan = Plan::with_options(&g, &wanted, gpu().target(), &options).unwrap();
     let folded = plan.steps.iter().filter(|s| s.grid[1] > 1).count();
     assert!(folded >= 2, "{plan}");
-    check_all(&g, &[y, total, product], &feeds);
+    check_with(&g, &wanted, &feeds, &options);
+    check_all(&g, &wanted, &feeds);
 }
 
 #[test]
@@ -303,9 +312,10 @@ fn a_tensor_past_the_limits_is_refused_with_its_name() {
 fn what_wgpu_refuses_is_an_error_with_the_kernels_name() {
     let (g, wanted, feeds) = network(&[4, 2, 1], 3, false);
     let mut plan = Plan::new(&g, &wanted).unwrap();
+    let label = plan.kernels[0].label.clone();
     plan.kernels[0].source.push_str("fn broken( {");
     match pollster::block_on(gpu().compile_plan(plan)) {
-        Err(Error::Gpu(text)) => assert!(text.contains("kernel `matmul_rows`"), "{text}"),
+        Err(Error::Gpu(text)) => assert!(text.contains(&format!("kernel `{label}`")), "{text}"),
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("a shader that does not parse was compiled"),
     }

@@ -133,7 +133,7 @@ fn part_length(outputs: usize) -> usize {
 }
 
 /// The longest path from a product to the result, in additions.
-fn depth(k: usize, outputs: usize) -> usize {
+pub(crate) fn depth(k: usize, outputs: usize) -> usize {
     let part = part_length(outputs).min(k);
     let within = 2 + BLOCK.min(part).div_ceil(FOUR) + part.div_ceil(BLOCK);
     let parts = k.div_ceil(part.max(1));

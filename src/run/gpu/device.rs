@@ -315,10 +315,12 @@ impl Inner {
                 wgpu::BufferBindingType::Storage { read_only: true },
             ));
         }
-        entries.push(entry(
-            kernel.reads + 1,
-            wgpu::BufferBindingType::Storage { read_only: false },
-        ));
+        for i in 0..kernel.writes {
+            entries.push(entry(
+                kernel.reads + 1 + i,
+                wgpu::BufferBindingType::Storage { read_only: false },
+            ));
+        }
         let layout = self
             .device
             .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::graph::Graph;
 use crate::graph::NodeId;
-use crate::plan::{BufferId, Content, Plan};
+use crate::plan::{Content, Plan};
 use crate::run::{Feeds, check_feed, missing_feed};
 use crate::tensor::Tensor;
 
@@ -53,11 +53,18 @@ struct Dispatch {
     grid: [u32; 2],
 }
 
+/// Where a value is on the device.
+struct Place {
+    buffer: wgpu::Buffer,
+    offset: u64,
+    bytes: u64,
+}
+
 /// A plan with its pipelines, bind groups and buffers on one device.
 pub struct Program {
     gpu: Gpu,
     plan: Plan,
-    buffers: Vec<wgpu::Buffer>,
+    buffers: Vec<Place>,
     dispatches: Vec<Dispatch>,
     staging: wgpu::Buffer,
     /// Where each output lies in the staging buffer, in bytes.
@@ -146,31 +153,51 @@ fn check_limits(inner: &Inner, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-fn make_buffers(inner: &Inner, plan: &Plan) -> Vec<wgpu::Buffer> {
+fn make_buffers(inner: &Inner, plan: &Plan) -> Vec<Place> {
     let usage =
         wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-    let make = |spec: &crate::plan::BufferSpec| {
-        let buffer = inner.buffer(&spec.label, spec.bytes(), usage);
+    let mut places: Vec<Place> = Vec::with_capacity(plan.buffers.len());
+    for spec in &plan.buffers {
+        let place = match spec.part_of {
+            // The whole comes before its parts.
+            Some((whole, first)) => Place {
+                buffer: places[whole.index()].buffer.clone(),
+                offset: first as u64 * 4,
+                bytes: spec.bytes(),
+            },
+            None => Place {
+                buffer: inner.buffer(&spec.label, spec.bytes(), usage),
+                offset: 0,
+                bytes: spec.bytes(),
+            },
+        };
         if let Content::Constant(value) = &spec.content {
-            write(inner, &buffer, value);
+            write(inner, &place, value);
         }
-        buffer
-    };
-    plan.buffers.iter().map(make).collect()
+        places.push(place);
+    }
+    places
 }
 
-fn write(inner: &Inner, buffer: &wgpu::Buffer, value: &Tensor) {
+fn write(inner: &Inner, place: &Place, value: &Tensor) {
     if !value.data().is_empty() {
-        inner
-            .queue
-            .write_buffer(buffer, 0, bytemuck::cast_slice(value.data()));
+        let bytes = bytemuck::cast_slice(value.data());
+        inner.queue.write_buffer(&place.buffer, place.offset, bytes);
     }
+}
+
+fn binding(place: &Place) -> wgpu::BindingResource<'_> {
+    wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+        buffer: &place.buffer,
+        offset: place.offset,
+        size: wgpu::BufferSize::new(place.bytes),
+    })
 }
 
 fn make_dispatches(
     inner: &Inner,
     plan: &Plan,
-    buffers: &[wgpu::Buffer],
+    buffers: &[Place],
     pipelines: &[Arc<Pipeline>],
 ) -> Vec<Dispatch> {
     // All parameters in one buffer, each step's at an aligned offset.
@@ -203,11 +230,11 @@ fn make_dispatches(
                 size: wgpu::BufferSize::new(bytes),
             }),
         }];
-        let bound = step.inputs.iter().chain([&step.output]);
+        let bound = step.inputs.iter().chain(&step.outputs);
         for (i, id) in bound.enumerate() {
             entries.push(wgpu::BindGroupEntry {
                 binding: i as u32 + 1,
-                resource: buffers[id.index()].as_entire_binding(),
+                resource: binding(&buffers[id.index()]),
             });
         }
         inner.made.bind_groups.fetch_add(1, Ordering::Relaxed);
@@ -315,17 +342,19 @@ impl Program {
         for (output, &offset) in self.plan.outputs.iter().zip(&self.offsets) {
             let bytes = output.shape.numel() as u64 * 4;
             if bytes > 0 {
-                let from = self.buffer(output.buffer);
-                encoder.copy_buffer_to_buffer(from, 0, &self.staging, offset, bytes);
+                let from = &self.buffers[output.buffer.index()];
+                encoder.copy_buffer_to_buffer(
+                    &from.buffer,
+                    from.offset,
+                    &self.staging,
+                    offset,
+                    bytes,
+                );
             }
         }
         let submission = inner.queue.submit([encoder.finish()]);
         inner.made.submissions.fetch_add(1, Ordering::Relaxed);
         submission
-    }
-
-    fn buffer(&self, id: BufferId) -> &wgpu::Buffer {
-        &self.buffers[id.index()]
     }
 
     async fn read(&mut self, submission: wgpu::SubmissionIndex) -> Result<()> {
