@@ -7,6 +7,7 @@ mod npy;
 mod pth;
 pub mod safetensors;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
@@ -208,6 +209,34 @@ impl Stored {
             notice,
         })
     }
+}
+
+/// Text from a file as a person may see it: control characters, which a
+/// terminal would obey, are escaped, and a long text is cut in its middle.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    const MOST: usize = 2000;
+    let long = text.chars().nth(MOST).is_some();
+    if !long && !text.chars().any(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = |part: &str| -> String {
+        let each = part.chars().map(|c| match c.is_control() {
+            true => c.escape_default().to_string(),
+            false => c.to_string(),
+        });
+        each.collect()
+    };
+    if !long {
+        return Cow::Owned(escaped(text));
+    }
+    let half = |at: Option<(usize, char)>| at.map_or(text.len(), |(at, _)| at);
+    let start = half(text.char_indices().nth(MOST / 2));
+    let end = half(text.char_indices().rev().nth(MOST / 2));
+    Cow::Owned(format!(
+        "{}...{}",
+        escaped(&text[..start]),
+        escaped(&text[end..])
+    ))
 }
 
 /// The number of elements of a shape, or that it is impossible.
