@@ -29,7 +29,7 @@ pub struct Table {
     pub notices: Vec<String>,
 }
 
-/// Reads a table. The first row is a header if one of its cells is no number.
+/// Reads a table. The first row is a header if none of its cells is a number.
 ///
 /// # Errors
 /// [`Error::File`], naming line and column: a cell that is no number or not
@@ -58,10 +58,9 @@ fn parse(bytes: &[u8], target: Option<&ColumnRef>) -> Result<Table, String> {
         let line = record.position().map_or(number as u64 + 1, |p| p.line());
         if number == 0 {
             width = record.len();
-            if record.iter().any(|cell| cell.parse::<f32>().is_err()) {
-                let names: Vec<String> = record.iter().map(str::to_string).collect();
-                // A header of numbers with one broken cell is a broken row.
-                header = Some(names);
+            let numbers = record.iter().filter(|c| c.parse::<f32>().is_ok()).count();
+            if numbers == 0 && record.iter().any(|cell| !cell.is_empty()) {
+                header = Some(record.iter().map(str::to_string).collect());
                 continue;
             }
         }
@@ -84,16 +83,21 @@ fn parse(bytes: &[u8], target: Option<&ColumnRef>) -> Result<Table, String> {
             };
             let name = header.as_ref().and_then(|h| h.get(column));
             let name = name.map_or(String::new(), |n| format!(" (`{n}`)"));
+            // Numbers beside something else make a broken row, not a header:
+            // a row that is taken for a header is lost without a word.
+            let header_fix = match number {
+                0 => " (a header must have a name, and no number, for each column)",
+                _ => "",
+            };
             return Err(format!(
-                "line {line}, column {column}{name} {fault}; remove the row or put a number there"
+                "line {line}, column {column}{name} {fault}; remove the row or put a number \
+                 there{header_fix}"
             ));
         }
         rows += 1;
     }
     if rows == 0 {
-        return Err(
-            "there is a header and no row of numbers (or the first row is damaged)".to_string(),
-        );
+        return Err("there is a header and no row of numbers".to_string());
     }
     let names = header.as_deref();
     let target = target.map(|t| find(t, names, width)).transpose()?;
@@ -164,6 +168,11 @@ mod tests {
                 "no column `y`; the columns are a, b",
             ),
             ("1,2\n", Some(&y), "no header"),
+            // A broken first row is no header.
+            ("1,x3\n5,6\n", None, "line 1, column 1 is `x3`"),
+            ("1,\n5,6\n", None, "line 1, column 1 is empty"),
+            (",\n5,6\n", None, "line 1, column 0 is empty"),
+            ("a,b,0\n1,2,3\n", None, "a header must have a name"),
             ("1,2\n", Some(&ColumnRef::Index(2)), "no column 2"),
         ] {
             let error = parse(text.as_bytes(), target).unwrap_err();
