@@ -248,6 +248,57 @@ fn no_check_compares_nothing_and_says_so() {
         .stdout(contains("NOT COMPARED"));
 }
 
+/// `wgrad grad` on a network without weights, the batch and targets in CSVs.
+fn grad_rows(net: &str, loss: &str, rows: &str, folder: &TempDir) -> Command {
+    let table = file(folder, "rows.csv", rows);
+    let mut command = wgrad();
+    command
+        .args(["grad", "--net", net, "--loss", loss, "--target-column", "y"])
+        .arg("--input")
+        .arg(table);
+    command
+}
+
+#[test]
+fn a_layer_that_changes_nothing_has_values_too() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("s.safetensors");
+    grad_rows("Identity()", "MSELoss", "x,y\n3,1\n-2,0\n", &folder)
+        .arg("--save")
+        .arg(&path)
+        .assert()
+        .success();
+    let bytes = fs::read(&path).unwrap();
+    let saved = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let floats: Vec<u8> = [3f32, -2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+    for name in ["output", "value.0"] {
+        assert_eq!(saved.tensor(name).unwrap().data(), floats, "{name}");
+    }
+    // They are checked as other outputs are.
+    let rows = "x,y\n3,1\n-2,0\n";
+    failure(grad_rows("Identity()", "BCELoss", rows, &folder), 4)
+        .stderr(contains("3").and(contains("[0, 1]").or(contains("BCEWithLogitsLoss"))));
+}
+
+#[test]
+fn what_was_not_compared_has_no_distance() {
+    let folder = TempDir::new().unwrap();
+    let rows: String = (0..30).map(|i| format!("{i},1\n")).collect();
+    let command = || {
+        let mut command = grad_rows("Linear(1, 1)", "MSELoss", &format!("x,y\n{rows}"), &folder);
+        command.args(["--no-check", "--explain"]);
+        command
+    };
+    command().assert().success().stdout(
+        contains("largest difference")
+            .not()
+            .and(contains("0.0").not()),
+    );
+    let assert = command().arg("--json").assert().success();
+    let report: serde_json::Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    assert!(report["summary"]["passed"].is_null());
+}
+
 #[test]
 fn a_saturated_sigmoid_earns_a_warning() {
     let folder = TempDir::new().unwrap();
@@ -440,6 +491,7 @@ fn targets_outside_their_range_and_nan() {
     failure(run("x,z\n1,1\n", "MSELoss"), 4).stderr(contains("`y`").or(contains("y")));
     failure(run("x,y\n1,abc\n", "MSELoss"), 4).stderr(contains("abc").and(contains("line 2")));
     failure(run("x,y\n1\n", "MSELoss"), 4).stderr(contains("t.csv"));
+    failure(run("1,x3\n5,6\n", "MSELoss"), 4).stderr(contains("line 1, column 1"));
 }
 
 #[test]
@@ -610,6 +662,20 @@ fn unsupported_cases_are_counted_and_fail_unless_allowed() {
     let mut command = wgrad();
     command.args(["check", "--cases", "/no/such/folder"]);
     failure(command, 4).stderr(contains("cases.json"));
+}
+
+#[test]
+fn a_folder_without_a_case_does_not_pass() {
+    let folder = TempDir::new().unwrap();
+    file(&folder, "cases.json", "{\"cases\": []}");
+    fs::copy(
+        cases().join("cases.safetensors"),
+        folder.path().join("cases.safetensors"),
+    )
+    .unwrap();
+    let mut command = wgrad();
+    command.args(["check", "--cases"]).arg(folder.path());
+    failure(command, 4).stderr(contains("cases.json: it holds no case"));
 }
 
 #[test]

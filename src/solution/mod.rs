@@ -101,8 +101,9 @@ pub struct Solution {
 pub enum Named {
     /// A step's value.
     Step(usize),
-    /// A value that nothing computes: a gradient that is zero.
-    Constant(Tensor),
+    /// A value that nothing computes: a gradient that is zero, or the batch
+    /// itself behind layers that change nothing.
+    Given(Tensor),
 }
 
 /// What to compute and keep.
@@ -121,7 +122,7 @@ impl Solution {
         let found = self.named.iter().find(|(n, _)| n == name);
         found.map(|(_, named)| match named {
             Named::Step(i) => &self.steps[*i].value,
-            Named::Constant(value) => value,
+            Named::Given(value) => value,
         })
     }
 
@@ -132,7 +133,7 @@ impl Solution {
             .find(|(n, _)| n == name)
             .and_then(|(_, named)| match named {
                 Named::Step(i) => self.steps.get(*i),
-                Named::Constant(_) => None,
+                Named::Given(_) => None,
             })
     }
 
@@ -228,7 +229,7 @@ pub async fn solve(prepared: &Prepared, gpu: Option<&Gpu>, detail: Detail) -> Re
             let place = steps.iter().position(|s| s.node == *id);
             let found = match place {
                 Some(i) => Named::Step(i),
-                None => Named::Constant(constant(graph, *id)?),
+                None => Named::Given(given(prepared, *id)?),
             };
             Some((name.clone(), found))
         })
@@ -265,10 +266,13 @@ fn wanted(prepared: &Prepared, detail: Detail) -> Result<Vec<NodeId>> {
     Ok(nodes)
 }
 
-fn constant(graph: &Graph, id: NodeId) -> Option<Tensor> {
-    match &graph.node(id).ok()?.kind {
+/// The value of a node that nothing computes.
+fn given(prepared: &Prepared, id: NodeId) -> Option<Tensor> {
+    let node = prepared.graph.node(id).ok()?;
+    match &node.kind {
         Kind::Constant(value) => Some(value.clone()),
-        _ => None,
+        Kind::Op(_) => None,
+        _ => prepared.feeds.get(&node.label).cloned(),
     }
 }
 
