@@ -78,6 +78,13 @@ impl Folder {
         let text = std::fs::read_to_string(&list).map_err(|e| Error::file(&list, e.to_string()))?;
         let listing: Listing =
             serde_json::from_str(&text).map_err(|e| Error::file(&list, e.to_string()))?;
+        // A run over nothing would pass and prove nothing.
+        if listing.cases.is_empty() {
+            return Err(Error::file(
+                &list,
+                "it holds no case; put one into its list `cases`",
+            ));
+        }
         let tensors = path.join("cases.safetensors");
         Ok(Folder {
             source: listing.source,
