@@ -37,7 +37,7 @@ impl Shape {
                 _ => {
                     return Err(ShapeError::new(
                         "shape",
-                        format!("{dims:?} has more than 2^32 - 1 elements; split the batch"),
+                        format!("{dims:?} has more than 2^32 - 1 elements"),
                     ));
                 }
             };
