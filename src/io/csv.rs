@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::number::printable;
 use crate::tensor::Tensor;
 
 /// A column, by its name in the header or its number from 0.
@@ -35,8 +36,8 @@ pub struct Table {
 /// [`Error::File`], naming line and column: a cell that is no number or not
 /// finite, a row of another length, no rows, a target column that is not there.
 pub fn read(path: &Path, target: Option<&ColumnRef>) -> Result<Table> {
-    let bytes = std::fs::read(path).map_err(|e| Error::file(path, e.to_string()))?;
-    parse(&bytes, target).map_err(|reason| Error::file(path, reason))
+    let bytes = super::read_bytes(path, super::MOST_BYTES)?;
+    parse(&bytes, target).map_err(|reason| Error::file(path, printable(&reason)))
 }
 
 fn parse(bytes: &[u8], target: Option<&ColumnRef>) -> Result<Table, String> {
@@ -123,10 +124,20 @@ fn find(target: &ColumnRef, header: Option<&[String]>, width: usize) -> Result<u
     match (target, header) {
         (ColumnRef::Index(i), _) if *i < width => Ok(*i),
         (ColumnRef::Index(i), _) => Err(format!("no column {i}: there are {width}, from 0")),
-        (ColumnRef::Name(name), Some(header)) => header
-            .iter()
-            .position(|h| h == name)
-            .ok_or_else(|| format!("no column `{name}`; the columns are {}", header.join(", "))),
+        (ColumnRef::Name(name), Some(header)) => {
+            let places: Vec<_> = (0..width).filter(|&i| header[i] == *name).collect();
+            match places[..] {
+                [only] => Ok(only),
+                [] => Err(format!(
+                    "no column `{name}`; the columns are {}",
+                    header.join(", ")
+                )),
+                [first, second, ..] => Err(format!(
+                    "columns {first} and {second} are both named `{name}`; give the column's \
+                     number, or rename one"
+                )),
+            }
+        }
         (ColumnRef::Name(name), None) => Err(format!(
             "no column `{name}`: the file has no header; give the column's number, 0 to {}",
             width.saturating_sub(1)
@@ -166,6 +177,11 @@ mod tests {
                 "a,b\n1,2\n",
                 Some(&y),
                 "no column `y`; the columns are a, b",
+            ),
+            (
+                "y,a,y\n1,2,3\n",
+                Some(&y),
+                "columns 0 and 2 are both named `y`",
             ),
             ("1,2\n", Some(&y), "no header"),
             // A broken first row is no header.

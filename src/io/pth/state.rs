@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::super::{Dtype, Format, Stored, TensorFile, element_count, printable};
+use super::super::{Dtype, Format, Stored, TensorFile, element_count};
 use super::pickle::{Heap, TensorRef, Value};
+use crate::number::printable;
 
 /// A tensor may repeat its storage (stride 0), but all tensors together may not
 /// take more than this beyond the size of the storages.
