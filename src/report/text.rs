@@ -356,7 +356,8 @@ fn summary(tensor: &Tensor) -> String {
 
 fn norm(tensor: &Tensor) -> f64 {
     let squares = tensor.data().iter().map(|v| f64::from(*v) * f64::from(*v));
-    squares.sum::<f64>().sqrt()
+    // The sum of no floats is -0, which would be shown.
+    (0.0 + squares.sum::<f64>()).sqrt()
 }
 
 fn ulp_text(ulps: f64) -> String {
@@ -374,5 +375,16 @@ fn percent(share: f64) -> String {
         "inf".to_string()
     } else {
         format!("{:.0}%", share * 100.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_norm_of_nothing_has_no_sign() {
+        let nothing = Tensor::new(&[0, 4], vec![]).unwrap();
+        assert_eq!(number::show(norm(&nothing) as f32), "0");
     }
 }

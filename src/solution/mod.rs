@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use crate::check::{self, Comparison, compare};
 use crate::error::Result;
-use crate::graph::{Graph, Kind, NodeId, Role};
+use crate::graph::{Kind, NodeId, Role};
 use crate::number;
 use crate::plan::Plan;
 use crate::run::cpu::{self, RefValue};
@@ -252,6 +252,7 @@ pub async fn solve(prepared: &Prepared, gpu: Option<&Gpu>, detail: Detail) -> Re
         warnings: Vec::new(),
     };
     solution.warnings = saturation(prepared, &solution);
+    solution.warnings.extend(overflow(&solution));
     Ok(solution)
 }
 
@@ -339,4 +340,24 @@ fn saturation(prepared: &Prepared, solution: &Solution) -> Vec<String> {
         stuck.len(),
         output.data().len()
     )]
+}
+
+/// A value beyond float32 passes every comparison as an infinity, which is its
+/// right answer, and makes what follows from it infinite or NaN: the first such
+/// step is named.
+fn overflow(solution: &Solution) -> Option<String> {
+    let most = f64::from(f32::MAX);
+    solution.steps.iter().find_map(|step| {
+        let values = &step.reference.as_ref()?.value;
+        let beyond = |v: &&f64| v.is_finite() && v.abs() > most;
+        let first = values.iter().find(beyond)?;
+        Some(format!(
+            "`{}` passes float32's range in {} of {} values (the first is {}): they and what \
+             follows from them are infinite or NaN; scale the batch or the weights",
+            step.label,
+            values.iter().filter(beyond).count(),
+            values.len(),
+            number::show_wide(*first)
+        ))
+    })
 }
