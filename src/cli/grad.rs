@@ -200,18 +200,20 @@ fn text_or_file(given: &OsStr) -> Result<String> {
 /// that errors still name the right line.
 fn without_imports(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
-    // Inside `from torch import (`, or after a line that ends in a backslash.
-    let mut open = false;
+    // Inside `from torch import (`, and after a line that ends in a backslash.
+    let (mut bracket, mut joined) = (false, false);
     let mut lines = text.split_inclusive('\n').peekable();
     while let Some(line) = lines.peek() {
         let code = line.split('#').next().unwrap_or_default().trim();
-        let imports = open || code.starts_with("import ") || code.starts_with("from ");
-        if !imports && !code.is_empty() {
+        let begins = code.starts_with("import ") || code.starts_with("from ");
+        // What stands behind a semicolon may be the network.
+        if !bracket && !joined && !code.is_empty() && (!begins || code.contains(';')) {
             break;
         }
-        if imports {
-            open = (open || code.contains('(')) && !code.contains(')') || code.ends_with('\\');
+        if begins || bracket {
+            bracket = (bracket || code.contains('(')) && !code.contains(')');
         }
+        joined = (begins || joined) && code.ends_with('\\');
         if line.ends_with('\n') {
             kept.push('\n');
         }
