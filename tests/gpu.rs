@@ -299,7 +299,9 @@ fn a_tensor_past_the_limits_is_refused_with_its_name() {
     match gpu.compile(&g, &[y]) {
         Err(Error::Limit(text)) => {
             assert!(
-                text.contains("`huge`") && text.contains("into 2 parts"),
+                text.contains("`huge`")
+                    && text.contains("if it grows with the batch")
+                    && text.contains("into 2 parts"),
                 "{text}"
             );
         }

@@ -94,10 +94,14 @@ enum Color {
 impl EngineArgs {
     /// What the flags ask for, and where they are silent the environment.
     fn selection(&self) -> Result<Selection> {
-        let mut selection = Selection::from_env()?;
-        if let Some(backend) = self.backend {
-            selection.backends = vec![backend];
-        }
+        // A flag's variable is not even read: what is wrong in it is no matter.
+        let mut selection = match self.backend {
+            Some(backend) => Selection {
+                adapter: Selection::adapter_from_env(),
+                backends: vec![backend],
+            },
+            None => Selection::from_env()?,
+        };
         if self.adapter.is_some() {
             selection.adapter.clone_from(&self.adapter);
         }

@@ -138,7 +138,7 @@ impl Gpu {
     pub async fn open(options: GpuOptions) -> Result<Gpu> {
         let adapters = Adapters::list(&options.selection).await;
         let index = adapters.choose(&options.selection)?;
-        let (adapter, description) = adapters.take(index);
+        let (adapter, description) = adapters.take(index)?;
         let limits = if options.default_limits {
             wgpu::Limits::default()
         } else {

@@ -142,8 +142,8 @@ fn check_limits(inner: &Inner, plan: &Plan) -> Result<()> {
     for spec in &plan.buffers {
         if spec.bytes() > most {
             return Err(Error::Limit(format!(
-                "`{}` needs a buffer of {} bytes, but this adapter binds at most {most}; split \
-                 the batch into {} parts or more",
+                "`{}` needs a buffer of {} bytes, but this adapter binds at most {most}; if it \
+                 grows with the batch, split the batch into {} parts or more",
                 spec.label,
                 spec.bytes(),
                 spec.bytes().div_ceil(most)
