@@ -225,6 +225,12 @@ impl Inner {
         }
     }
 
+    /// Whether the device can say when a pass began and ended.
+    pub fn has_timestamps(&self) -> bool {
+        let features = self.device.features();
+        features.contains(wgpu::Features::TIMESTAMP_QUERY)
+    }
+
     /// Runs `make` and returns what wgpu had to say about it.
     pub async fn scoped<T>(&self, make: impl FnOnce() -> T) -> Result<T> {
         self.check()?;

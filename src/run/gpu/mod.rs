@@ -7,9 +7,11 @@
 //! executor.
 
 mod adapter;
+mod clock;
 mod device;
 mod program;
 
 pub use adapter::{AdapterDescription, Adapters, Backend, DeviceKind, Selection};
+pub use clock::Timing;
 pub use device::{Gpu, GpuOptions, Stats};
 pub use program::{Outputs, Program};
