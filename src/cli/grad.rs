@@ -7,7 +7,7 @@ use clap::Args;
 use wgrad::io::csv::ColumnRef;
 use wgrad::nn::{Loss, Network};
 use wgrad::report::Report;
-use wgrad::solution::{Detail, Problem, Solution, solve};
+use wgrad::solution::{Detail, Problem, Solution, plan, solve};
 use wgrad::{Error, Result, Tensor, io};
 
 use super::{EngineArgs, Outcome, output};
@@ -44,6 +44,10 @@ pub struct GradArgs {
     #[arg(long, value_name = "FILE.safetensors")]
     save: Option<PathBuf>,
 
+    /// Write the WGSL of every kernel that runs, and the plan
+    #[arg(long, value_name = "DIR", conflicts_with = "cpu")]
+    dump_shaders: Option<PathBuf>,
+
     /// Show the worked solution
     #[arg(long)]
     explain: bool,
@@ -71,6 +75,10 @@ pub fn run(args: &GradArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcom
         every_step: args.explain,
         check: !args.no_check,
     };
+    if let (Some(folder), Some(gpu)) = (&args.dump_shaders, &gpu) {
+        io::shaders::save(folder, &plan(&prepared, gpu, detail)?)?;
+        output::notice(&format!("wrote the kernels to {}", folder.display()));
+    }
     let solution = pollster::block_on(solve(&prepared, gpu.as_ref(), detail))?;
     if let Some(values) = solution.value("output")
         && let Some(warning) = problem.loss.check_input(values)?
@@ -114,7 +122,7 @@ fn save(path: &Path, solution: &Solution) -> Result<()> {
 }
 
 fn read_problem(args: &GradArgs) -> Result<Problem> {
-    let network = Network::parse(&text_or_file(&args.net)?)?;
+    let network = Network::parse(&super::text_or_file(&args.net)?)?;
     let loss = Loss::parse(&args.loss)?;
     let weights = match &args.weights {
         Some(path) => {
@@ -149,21 +157,6 @@ fn read_problem(args: &GradArgs) -> Result<Problem> {
         input,
         target,
     })
-}
-
-/// The text itself, or that of the file it names.
-fn text_or_file(given: &str) -> Result<String> {
-    let path = Path::new(given);
-    // A network has parentheses; a name that has none can only be a file.
-    if path.is_file() || !given.contains('(') {
-        return std::fs::read_to_string(path).map_err(|e| {
-            Error::file(
-                path,
-                format!("{e}; --net takes a network's text or a file with it"),
-            )
-        });
-    }
-    Ok(given.to_string())
 }
 
 fn read_weights(path: &Path) -> Result<BTreeMap<String, Tensor>> {

@@ -2,13 +2,14 @@
 //! with them. The work itself is the library's.
 
 mod adapters;
+mod bench;
 mod check;
 mod exercise;
 mod grad;
 mod inspect;
 mod output;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -56,6 +57,8 @@ struct Cli {
 enum Command {
     /// Values and gradients of your own network on your own data
     Grad(grad::GradArgs),
+    /// Time steps of networks on an adapter, each checked first
+    Bench(bench::BenchArgs),
     /// Run gradient cases from a folder (cases.json, cases.safetensors)
     Check(check::CheckArgs),
     /// List what a .pth, .safetensors or .npy file holds, executing nothing
@@ -140,6 +143,21 @@ enum Outcome {
     Differs,
 }
 
+/// The text itself, or that of the file it names.
+fn text_or_file(given: &str) -> Result<String> {
+    let path = Path::new(given);
+    // A network has parentheses; a name that has none can only be a file.
+    if path.is_file() || !given.contains('(') {
+        return std::fs::read_to_string(path).map_err(|e| {
+            Error::file(
+                path,
+                format!("{e}; --net takes a network's text or a file with it"),
+            )
+        });
+    }
+    Ok(given.to_string())
+}
+
 fn code(error: &Error) -> u8 {
     match error {
         Error::NoAdapter(_) => 3,
@@ -160,6 +178,7 @@ pub fn run() -> ExitCode {
     let result = match &cli.command {
         None => exercise::run(&cli.engine, cli.json),
         Some(Command::Grad(args)) => grad::run(args, &cli.engine, cli.json),
+        Some(Command::Bench(args)) => bench::run(args, &cli.engine, cli.json),
         Some(Command::Check(args)) => check::run(args, &cli.engine, cli.json),
         Some(Command::Inspect { file }) => inspect::run(file, cli.json),
         Some(Command::Adapters) => adapters::run(&cli.engine, cli.json),
