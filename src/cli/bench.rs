@@ -189,3 +189,37 @@ impl Export {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No option can plant a fault, so this does it behind the command line.
+    #[test]
+    fn a_wrong_row_is_wrong_and_is_not_timed() {
+        let gpu = Gpu::new().unwrap();
+        let works = Work::defaults(Some(&[3, 4])).unwrap();
+        let mut options = Options::quick();
+        options.seconds = 0.01;
+        let mut results = Results::new(&gpu, &options).unwrap();
+        results.measure(&gpu, &works[0], &options).unwrap();
+        assert!(outcome(&results) == Outcome::Good);
+        options.tamper = Some(|label, value| {
+            if label == "d/d 2.weight" {
+                value.data_mut()[1] += 1e-3;
+            }
+        });
+        let row = results.measure(&gpu, &works[1], &options).unwrap();
+        assert!(row.times.is_none() && row.verdict.failures == 1, "{row:?}");
+        assert!(outcome(&results) == Outcome::Differs);
+        let text = report::text(&results);
+        let wrong: Vec<_> = text.lines().filter(|l| l.contains("WRONG")).collect();
+        assert_eq!(wrong.len(), 2, "{text}");
+        assert!(wrong[1].contains("`d/d 2.weight` [0, 1]"), "{text}");
+        assert!(report::markdown(&results).contains("| 4-2-1 | 4 | WRONG | - |"));
+        let json = report::json(&results);
+        assert_eq!(json["results"][0]["correct"], true);
+        assert_eq!(json["results"][1]["correct"], false);
+        assert!(json["results"][1]["step_s"].is_null());
+    }
+}

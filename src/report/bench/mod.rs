@@ -20,8 +20,9 @@ a step is forward, loss and every weight gradient, in one submission, the loss r
 backward is step minus forward; queued is one of several steps in one submission; \
 flops are 2mnk for each matrix product, one for each element that an elementwise op writes or a \
 sum reads; bytes are the leaves and the outputs, each once; rates are of the whole step; peaks are \
-what a vec4 copy (read and written) and a multiply-add kernel reach in this run; CPU f32 is the \
-same step with ndarray";
+what a vec4 copy (read and written) and a multiply-add kernel reach in this run; wait is the \
+rest of the device's work and its answer, readback the host's copy of what was read; CPU f32 is \
+the same step with ndarray";
 
 /// A column: its heading and what it says of a row.
 struct Column {
@@ -166,7 +167,11 @@ static SHEETS: [Sheet; 4] = [
             },
             Column {
                 head: "max ULP",
-                cell: |_, row| format!("{:.1}", row.verdict.max_ulps),
+                cell: |_, row| match row.verdict.max_ulps {
+                    // Where terms cancel, ULPs of the result say little.
+                    u if u >= 1e4 => format!("{u:.0e}"),
+                    u => format!("{u:.1}"),
+                },
             },
             Column {
                 head: "of bound",
