@@ -281,8 +281,7 @@ fn check_host(host: &mut Host, step: &Step, reference: &Reference) -> Result<()>
             error += (f64::from(got) - want).powi(2);
             size += want * want;
         }
-        // Written so that NaN fails too.
-        if !(error <= ALLOWED * ALLOWED * size) || got.len() != want.len() {
+        if error.is_nan() || error > ALLOWED * ALLOWED * size || got.len() != want.len() {
             return Err(off(key));
         }
     }

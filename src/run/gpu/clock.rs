@@ -1,7 +1,10 @@
 //! Where the time of a run goes: the host's clock around each part, and the
 //! device's own timestamps at both ends of the pass, where it has them.
 
+use std::sync::Arc;
+
 use super::device::Inner;
+use super::signal::Signal;
 use crate::error::{Error, Result};
 
 /// Where the time of one submission went, in seconds.
@@ -72,8 +75,13 @@ impl Clock {
     }
 
     /// Seconds between the stamps of a submission that is done.
-    pub async fn elapsed(&self, inner: &Inner, done: wgpu::SubmissionIndex) -> Result<Option<f64>> {
-        let mapped = inner.map(&self.staging, SIZE, done).await;
+    pub async fn elapsed(
+        &self,
+        inner: &Inner,
+        done: wgpu::SubmissionIndex,
+        signal: &Arc<Signal>,
+    ) -> Result<Option<f64>> {
+        let mapped = inner.map(&self.staging, SIZE, done, signal).await;
         let result = mapped.and_then(|()| {
             let view = self
                 .staging

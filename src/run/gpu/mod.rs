@@ -10,6 +10,7 @@ mod adapter;
 mod clock;
 mod device;
 mod program;
+mod signal;
 
 pub use adapter::{AdapterDescription, Adapters, Backend, DeviceKind, Selection};
 pub use clock::Timing;

@@ -5,12 +5,11 @@ use std::sync::atomic::Ordering;
 #[cfg(not(target_arch = "wasm32"))]
 use std::time::Instant;
 
-use futures_channel::oneshot;
-
 use super::clock::Clock;
 #[cfg(not(target_arch = "wasm32"))]
 use super::clock::Timing;
 use super::device::{Gpu, Inner, Pipeline};
+use super::signal::Signal;
 use crate::error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::graph::Graph;
@@ -67,6 +66,7 @@ pub struct Program {
     reading: Vec<bool>,
     given: Vec<bool>,
     outputs: Outputs,
+    signal: Arc<Signal>,
     /// Made by the first timed run, where the adapter has timestamps.
     clock: Option<Clock>,
 }
@@ -122,6 +122,7 @@ impl Gpu {
             dispatches,
             staging,
             outputs: Outputs { values },
+            signal: Arc::default(),
             clock: None,
         })
     }
@@ -336,7 +337,11 @@ impl Program {
         self.take()?;
         let done = Instant::now();
         let gpu_s = match &self.clock {
-            Some(clock) => clock.elapsed(&self.gpu.inner, submission).await?,
+            Some(clock) => {
+                clock
+                    .elapsed(&self.gpu.inner, submission, &self.signal)
+                    .await?
+            }
             None => None,
         };
         Ok(Timing {
@@ -449,7 +454,9 @@ impl Program {
         match self.read_size() {
             0 => inner.wait(submission),
             size => {
-                let mapped = inner.map(&self.staging, size, submission).await;
+                let mapped = inner
+                    .map(&self.staging, size, submission, &self.signal)
+                    .await;
                 // A map that was asked for must be undone after a failure too.
                 if mapped.is_err() {
                     self.staging.unmap();
@@ -493,25 +500,22 @@ fn not_an_output(node: NodeId) -> Error {
 
 impl Inner {
     /// Maps the first `size` bytes of `buffer` for reading once `submission`
-    /// is done. The caller unmaps, also after an error.
+    /// is done; the answer comes by `signal`. The caller unmaps, also after an
+    /// error.
     pub async fn map(
         &self,
         buffer: &wgpu::Buffer,
         size: u64,
         submission: wgpu::SubmissionIndex,
+        signal: &Arc<Signal>,
     ) -> Result<()> {
-        let (send, receive) = oneshot::channel();
+        let sender = signal.arm();
         buffer.map_async(wgpu::MapMode::Read, ..size, move |result| {
-            // The receiver is gone only if the wait below failed first.
-            let _ = send.send(result);
+            sender.send(result.map_err(|e| format!("mapping failed: {e}")));
         });
         // The answer may come from another thread's wait, a moment after ours;
         // in a browser it comes by itself.
         self.wait(submission)?;
-        match receive.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Error::DeviceLost(format!("mapping failed: {error}"))),
-            Err(_) => Err(Error::DeviceLost("the device never answered".to_string())),
-        }
+        signal.answer().await.map_err(Error::DeviceLost)
     }
 }
