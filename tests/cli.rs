@@ -869,6 +869,173 @@ fn a_wrong_truth_fails_the_check() {
         .stdout(contains("FAIL").and(contains("1e9")));
 }
 
+fn bench(args: &[&str]) -> Command {
+    let mut command = wgrad();
+    command.args(["bench", "--quick"]).args(args);
+    command
+}
+
+#[test]
+fn bench_measures_and_exports() {
+    let folder = TempDir::new().unwrap();
+    let json = folder.path().join("figures.json");
+    let page = folder.path().join("figures.md");
+    let shaders = folder.path().join("shaders");
+    bench(&["--batch", "1,64"])
+        .arg("--export-json")
+        .arg(&json)
+        .arg("--export-markdown")
+        .arg(&page)
+        .arg("--dump-shaders")
+        .arg(&shaders)
+        .assert()
+        .success()
+        .stdout(contains("GFLOP/s").and(contains("4-2-1")))
+        .stderr(contains("measuring 4-2-1, batch 64"));
+    let text = fs::read_to_string(&json).unwrap();
+    let figures: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert!(figures["adapter"].is_string() && figures["driver"].is_string());
+    assert!(figures["peaks"]["multiply_add_gflops"].as_f64().unwrap() > 0.0);
+    let rows = figures["results"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    for (row, batch) in rows.iter().zip([1, 64]) {
+        assert_eq!(
+            (&row["net"], &row["batch"]),
+            (&"4-2-1".into(), &batch.into())
+        );
+        assert_eq!(
+            (&row["correct"], &row["replicas"]),
+            (&true.into(), &1.into())
+        );
+        let number = |value: &serde_json::Value| value.as_f64().unwrap();
+        let step = &row["step_s"];
+        assert!(number(&step["p10"]) <= number(&step["median"]));
+        assert!(number(&step["median"]) <= number(&step["p90"]));
+        for name in [
+            "forward_s",
+            "queued_step_s",
+            "encode_s",
+            "submit_s",
+            "wait_s",
+            "readback_s",
+            "first_step_s",
+            "steps_per_s",
+            "gradients_per_s",
+            "gflops",
+            "gbytes_per_s",
+            "peak_share",
+            "plan_bytes",
+            "max_ulp",
+        ] {
+            assert!(number(&row[name]) > 0.0, "{name}: {row:#}");
+        }
+        assert!(number(&row["backward_s"]) >= 0.0);
+        assert!(number(&row["cpu_f32_s"]["median"]) > 0.0);
+    }
+    assert!(
+        fs::read_to_string(&page)
+            .unwrap()
+            .contains("| net | batch |")
+    );
+    for batch in ["4-2-1-batch-1", "4-2-1-batch-64"] {
+        let own = shaders.join(batch);
+        assert!(own.join("plan.txt").is_file(), "{batch}");
+        let kernels = fs::read_dir(own).unwrap().count() - 1;
+        assert!(kernels > 0);
+    }
+    // What was written is a baseline.
+    bench(&["--batch", "64,3", "--baseline"])
+        .arg(&json)
+        .assert()
+        .success()
+        .stdout(
+            contains("SINCE THE BASELINE")
+                .and(contains("not in the baseline"))
+                .and(contains("only in the baseline")),
+        );
+}
+
+#[test]
+fn bench_measures_a_network_of_ones_own() {
+    let net = "Sequential(Linear(3, 5), Sigmoid(), Linear(5, 2))";
+    let assert = bench(&["--net", net, "--loss", "MSELoss", "--batch", "7", "--json"])
+        .assert()
+        .success();
+    let figures: serde_json::Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    assert_eq!(figures["results"][0]["net"], "3-5-2");
+    assert_eq!(figures["results"][0]["gradients"], 15 + 5 + 10 + 2);
+}
+
+#[test]
+fn bench_refuses_what_it_cannot_measure() {
+    let folder = TempDir::new().unwrap();
+    for (args, text) in [
+        (&["--replicas", "2"][..], "not there yet"),
+        (&["--replicas", "0"], "0"),
+        (&["--batch", "0"], "0"),
+        (&["--batch", "1,,2"], "--batch"),
+        (&["--batch", "many"], "many"),
+        (&["--net", "Linear(2, 1)"], "--loss"),
+        (&["--loss", "MSELoss"], "--net"),
+        (&["--cpu"], "nothing to measure"),
+        (&["--net", "Relu6()", "--loss", "MSELoss"], "Relu6"),
+        (&["--net", "ReLU()", "--loss", "MSELoss"], "Linear"),
+        (
+            &[
+                "--net",
+                "Linear(2, 1)",
+                "--loss",
+                "MSELoss(reduction='none')",
+            ],
+            "reduction='mean'",
+        ),
+    ] {
+        failure(bench(args), 2).stderr(contains(text));
+    }
+    for (name, content) in [
+        ("empty.json", ""),
+        ("list.json", "[1, 2]"),
+        ("other.json", "{\"adapter\": {\"name\": \"x\"}}"),
+        (
+            "cut.json",
+            "{\"adapter\": \"x\", \"driver\": \"y\", \"results\": [{\"net\"",
+        ),
+    ] {
+        let path = file(&folder, name, content);
+        let mut command = bench(&["--batch", "1", "--baseline"]);
+        command.arg(path);
+        failure(command, 4).stderr(contains(name).and(contains("--export-json")));
+    }
+    let missing = folder.path().join("no/such/folder/figures.json");
+    for option in ["--baseline", "--export-json", "--export-markdown"] {
+        let mut command = bench(&["--batch", "1", option]);
+        command.arg(&missing);
+        failure(command, 4).stderr(contains("figures.json"));
+    }
+    // Larger than any adapter binds, and told before memory is filled.
+    failure(bench(&["--batch", "99999999999999"]), 2).stderr(contains("99999999999999"));
+}
+
+#[test]
+fn grad_writes_the_kernels_that_it_runs() {
+    let folder = TempDir::new().unwrap();
+    let shaders = folder.path().join("kernels");
+    grad("initial_model.pth")
+        .arg("--dump-shaders")
+        .arg(&shaders)
+        .assert()
+        .success();
+    let plan = fs::read_to_string(shaders.join("plan.txt")).unwrap();
+    assert!(plan.contains("plan: ") && plan.contains("loss"), "{plan}");
+    let names = fs::read_dir(&shaders).unwrap();
+    let names: Vec<_> = names.map(|e| e.unwrap().file_name()).collect();
+    let first = |n: &std::ffi::OsString| n.to_str().unwrap().starts_with("00-");
+    assert!(names.iter().any(first), "{names:?}");
+    let mut command = grad("initial_model.pth");
+    command.args(["--cpu", "--dump-shaders"]).arg(&shaders);
+    failure(command, 2).stderr(contains("--cpu"));
+}
+
 #[test]
 fn the_readme_shows_the_example_as_it_is() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

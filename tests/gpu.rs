@@ -223,6 +223,65 @@ fn the_same_bits_every_time_and_nothing_made_after_the_first_run() {
 }
 
 #[test]
+fn steps_in_one_submission_read_back_only_what_is_asked_for() {
+    let (g, wanted, mut feeds) = network(&[4, 3, 1], 5, true);
+    let own = Gpu::new().unwrap();
+    let mut program = own.compile(&g, &wanted).unwrap();
+    program.set_all(&feeds).unwrap();
+    let value = |outputs: &wgrad::run::gpu::Outputs, i: usize| {
+        let id: NodeId = wanted[i];
+        outputs.get(id).unwrap().clone()
+    };
+    let first = program.run().unwrap().clone();
+    let x = Random::new(3).tensor(&[5, 4], (-1.0, 1.0));
+    feeds.insert("x".to_string(), x);
+    program.set("x", &feeds["x"]).unwrap();
+    let before = own.stats();
+    // The last output and the first: not neighbours, not in order, one twice.
+    let last = wanted.len() - 1;
+    let read = [wanted[last], wanted[0], wanted[last]];
+    let some = program.run_steps(7, &read).unwrap().clone();
+    assert_eq!(own.stats().submissions, before.submissions + 1);
+    assert_eq!(own.stats().buffers, before.buffers);
+    assert_eq!(value(&some, 1), value(&first, 1), "not read: the old value");
+    let second = program.run().unwrap().clone();
+    for i in [0, last] {
+        assert_eq!(value(&some, i), value(&second, i));
+        assert_ne!(value(&some, i), value(&first, i));
+    }
+    assert_ne!(value(&second, 1), value(&first, 1));
+    // Nothing read back is a run too.
+    program.run_steps(2, &[]).unwrap();
+
+    let error = program.run_steps(0, &read).unwrap_err().to_string();
+    assert!(error.contains("0 steps"), "{error}");
+    let hidden = g.find("x").unwrap();
+    let error = program.run_steps(1, &[hidden]).unwrap_err().to_string();
+    assert!(error.contains("not among the outputs"), "{error}");
+    assert_eq!(value(program.run().unwrap(), 0), value(&second, 0));
+}
+
+#[test]
+fn timed_steps_say_where_the_time_went() {
+    let (g, wanted, feeds) = network(&[64, 64, 1], 64, true);
+    let own = Gpu::new().unwrap();
+    let mut program = own.compile(&g, &wanted).unwrap();
+    program.set_all(&feeds).unwrap();
+    let one = program.time_steps(1, &wanted).unwrap();
+    let before = own.stats();
+    let many = program.time_steps(20, &wanted[..1]).unwrap();
+    assert_eq!(own.stats().buffers, before.buffers, "made once");
+    for t in [one, many] {
+        for part in [t.encode_s, t.submit_s, t.wait_s, t.read_s] {
+            assert!(part >= 0.0 && part < t.total_s() + 1e-9, "{t:?}");
+        }
+        // The device cannot have been busy for longer than the host waited.
+        assert!(t.gpu_s.is_none_or(|s| s > 0.0 && s < t.total_s()), "{t:?}");
+    }
+    eprintln!("1 step: {one:?}\n20 steps: {many:?}");
+}
+
+#[test]
 fn a_new_batch_changes_the_result() {
     let (g, wanted, mut feeds) = network(&[4, 2, 1], 3, false);
     let mut program = gpu().compile(&g, &wanted).unwrap();

@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use wgrad::io::csv::ColumnRef;
-use wgrad::nn::text::MAX_TEXT;
 use wgrad::nn::{Loss, Network};
 use wgrad::number::printable;
 use wgrad::report::Report;
-use wgrad::solution::{Detail, Problem, Solution, solve};
+use wgrad::solution::{Detail, Problem, Solution, plan, solve};
 use wgrad::{Error, Result, Tensor, io};
 
 use super::{EngineArgs, Outcome, output};
@@ -46,6 +45,10 @@ pub struct GradArgs {
     /// Save loss, output, value.<i>, grad.<i>, grad.input and grad.<key>
     #[arg(long, value_name = "FILE.safetensors")]
     save: Option<PathBuf>,
+
+    /// Write the WGSL of every kernel that runs, and the plan
+    #[arg(long, value_name = "DIR", conflicts_with = "cpu")]
+    dump_shaders: Option<PathBuf>,
 
     /// Show the worked solution
     #[arg(long)]
@@ -90,6 +93,10 @@ pub fn run(args: &GradArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcom
         every_step: args.explain,
         check: !args.no_check,
     };
+    if let (Some(folder), Some(gpu)) = (&args.dump_shaders, &gpu) {
+        io::shaders::save(folder, &plan(&prepared, gpu, detail)?)?;
+        output::notice(&format!("wrote the kernels to {}", folder.display()));
+    }
     let solution = pollster::block_on(solve(&prepared, gpu.as_ref(), detail))?;
     if let Some(values) = solution.value("output")
         && let Some(warning) = problem.loss.check_input(values)?
@@ -133,7 +140,7 @@ fn save(path: &Path, solution: &Solution) -> Result<()> {
 }
 
 fn read_problem(args: &GradArgs) -> Result<Problem> {
-    let network = Network::parse(&text_or_file(&args.net)?)?;
+    let network = Network::parse(&super::text_or_file(&args.net)?)?;
     let loss = Loss::parse(&args.loss)?;
     let weights = match &args.weights {
         Some(path) => {
@@ -172,55 +179,6 @@ fn read_problem(args: &GradArgs) -> Result<Problem> {
         input,
         target,
     })
-}
-
-/// The text itself, or that of the file it names.
-fn text_or_file(given: &OsStr) -> Result<String> {
-    let path = Path::new(given);
-    let text = match given.to_str() {
-        Some(text) if text.trim().is_empty() => {
-            return Err(Error::Text(
-                "--net is empty; give a network's text or a file with it".to_string(),
-            ));
-        }
-        // A network has parentheses; a name that has none can only be a file.
-        Some(text) if text.contains('(') && !path.is_file() => text.to_string(),
-        _ => io::read_text(path, MAX_TEXT as u64).map_err(|e| match e {
-            Error::File { path, reason } => Error::file(
-                path,
-                format!("{reason}; --net takes a network's text or a file with it"),
-            ),
-            other => other,
-        })?,
-    };
-    Ok(without_imports(&text))
-}
-
-/// A Python text with blank lines in place of the imports at its start, so
-/// that errors still name the right line.
-fn without_imports(text: &str) -> String {
-    let mut kept = String::with_capacity(text.len());
-    // Inside `from torch import (`, and after a line that ends in a backslash.
-    let (mut bracket, mut joined) = (false, false);
-    let mut lines = text.split_inclusive('\n').peekable();
-    while let Some(line) = lines.peek() {
-        let code = line.split('#').next().unwrap_or_default().trim();
-        let begins = code.starts_with("import ") || code.starts_with("from ");
-        // What stands behind a semicolon may be the network.
-        if !bracket && !joined && !code.is_empty() && (!begins || code.contains(';')) {
-            break;
-        }
-        if begins || bracket {
-            bracket = (bracket || code.contains('(')) && !code.contains(')');
-        }
-        joined = (begins || joined) && code.ends_with('\\');
-        if line.ends_with('\n') {
-            kept.push('\n');
-        }
-        lines.next();
-    }
-    kept.extend(lines);
-    kept
 }
 
 fn read_weights(path: &Path) -> Result<BTreeMap<String, Tensor>> {
@@ -365,7 +323,7 @@ mod tests {
             ("importance()", "importance()"),
             ("import a", ""),
         ] {
-            assert_eq!(without_imports(text), want, "{text:?}");
+            assert_eq!(super::super::without_imports(text), want, "{text:?}");
         }
     }
 

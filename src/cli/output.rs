@@ -70,6 +70,11 @@ pub fn notice(text: &str) {
     tell("\x1b[33mnotice:\x1b[0m", text);
 }
 
+/// Tells what is being done.
+pub fn progress(text: &str) {
+    anstream::eprintln!("{text}");
+}
+
 /// Tells what went wrong.
 pub fn error(text: &str) {
     tell("\x1b[31merror:\x1b[0m", text);

@@ -6,6 +6,7 @@ pub mod csv;
 mod npy;
 mod pth;
 pub mod safetensors;
+pub mod shaders;
 
 use std::fmt;
 use std::fs::File;

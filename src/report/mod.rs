@@ -2,6 +2,8 @@
 //! what it is held against, and the verdict on both. [`text`] writes it for a
 //! terminal, [`json`] for a program.
 
+#[cfg(not(target_arch = "wasm32"))]
+pub mod bench;
 pub mod json;
 #[cfg(feature = "cli")]
 pub mod text;

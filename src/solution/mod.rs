@@ -146,6 +146,15 @@ impl Solution {
     }
 }
 
+/// The plan by which [`solve`] computes on `gpu`.
+///
+/// # Errors
+/// As [`Plan::with_target`].
+pub fn plan(prepared: &Prepared, gpu: &Gpu, detail: Detail) -> Result<Plan> {
+    let nodes = wanted(prepared, detail)?;
+    Plan::with_target(&prepared.graph, &nodes, gpu.target())
+}
+
 /// Solves a prepared problem on a GPU, or by the reference alone.
 pub async fn solve(prepared: &Prepared, gpu: Option<&Gpu>, detail: Detail) -> Result<Solution> {
     let graph = &prepared.graph;
@@ -158,9 +167,7 @@ pub async fn solve(prepared: &Prepared, gpu: Option<&Gpu>, detail: Detail) -> Re
     let mut values: BTreeMap<NodeId, Tensor> = BTreeMap::new();
     let engine = match gpu {
         Some(gpu) => {
-            let mut program = gpu
-                .compile_plan(Plan::with_target(graph, &nodes, gpu.target())?)
-                .await?;
+            let mut program = gpu.compile_plan(plan(prepared, gpu, detail)?).await?;
             program.set_all(&prepared.feeds)?;
             let outputs = program.run_async().await?;
             for &id in &nodes {

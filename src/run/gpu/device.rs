@@ -225,6 +225,12 @@ impl Inner {
         }
     }
 
+    /// Whether the device can say when a pass began and ended.
+    pub fn has_timestamps(&self) -> bool {
+        let features = self.device.features();
+        features.contains(wgpu::Features::TIMESTAMP_QUERY)
+    }
+
     /// Runs `make` and returns what wgpu had to say about it.
     pub async fn scoped<T>(&self, make: impl FnOnce() -> T) -> Result<T> {
         self.check()?;
@@ -237,16 +243,13 @@ impl Inner {
         let made = make();
         // Scopes close in the reverse order, all before the first wait: they
         // belong to this thread.
-        let mut pending = Vec::with_capacity(scopes.len());
-        for scope in scopes.into_iter().rev() {
-            pending.push(scope.pop());
+        let [memory, validation, internal] = scopes;
+        let pending = (internal.pop(), validation.pop(), memory.pop());
+        let first = pending.0.await.or(pending.1.await).or(pending.2.await);
+        match first {
+            Some(error) => Err(typed(error)),
+            None => Ok(made),
         }
-        for error in pending {
-            if let Some(error) = error.await {
-                return Err(typed(error));
-            }
-        }
-        Ok(made)
     }
 
     /// Lets the device work until `submission` is done.
