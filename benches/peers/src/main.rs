@@ -300,9 +300,11 @@ fn header(wgrad: &Wgrad, torch: &str) -> Vec<(String, String)> {
 fn version(package: &str) -> String {
     let lock = include_str!("../Cargo.lock");
     let start = format!("name = \"{package}\"\nversion = \"");
-    let versions = lock.split(&start).skip(1);
-    let versions: Vec<_> = versions.filter_map(|rest| rest.split('"').next()).collect();
-    versions.join(" and ")
+    // The lock file is sorted, and what is used here directly is the newest.
+    let newest = lock.rsplit(&start).next();
+    let newest = newest.filter(|rest| rest.len() < lock.len());
+    let text = newest.and_then(|rest| rest.split('"').next());
+    text.unwrap_or("unknown").to_string()
 }
 
 /// The commit that wgrad is at, where git knows.

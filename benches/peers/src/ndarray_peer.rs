@@ -350,8 +350,8 @@ impl<F: NdFloat> Thin<F> {
         let (fan_in, fan_out) = (self.sizes[l], self.sizes[l + 1]);
         for o in 0..fan_out {
             let d = &d[o][..rows];
-            for i in 0..fan_in {
-                sums.dw[l][o][i] += dot(d, &h[l][i][..rows]);
+            for (sum, h) in sums.dw[l][o][..fan_in].iter_mut().zip(&h[l]) {
+                *sum += dot(d, &h[..rows]);
             }
             sums.db[l][o] += dot(d, &[F::one(); BLOCK][..rows]);
         }

@@ -164,7 +164,7 @@ fn title(contestant: &str) -> &str {
 /// Three digits that count.
 fn digits(value: f64) -> String {
     let places = 2 - value.abs().max(1e-9).log10().floor() as i32;
-    format!("{value:.*}", places.clamp(0, 4) as usize)
+    format!("{value:.*}", places.clamp(0, 6) as usize)
 }
 
 fn factor(value: f64) -> String {
@@ -183,8 +183,10 @@ fn time_text(seconds: f64) -> String {
 fn scale(seconds: f64) -> (f64, &'static str) {
     if seconds >= 1.0 {
         (1.0, "s")
-    } else {
+    } else if seconds >= 1e-4 {
         (1e3, "ms")
+    } else {
+        (1e6, "us")
     }
 }
 

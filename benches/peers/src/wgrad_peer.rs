@@ -49,7 +49,14 @@ fn run(ready: &mut Ready, steps: usize) -> Result<()> {
     Ok(())
 }
 
-fn network(net: &Net) -> Result<(Graph, Vec<NodeId>, Vec<(String, Tensor)>)> {
+/// A graph, what it is to give, and the values of its leaves.
+struct Model {
+    graph: Graph,
+    outputs: Vec<NodeId>,
+    feeds: Vec<(String, Tensor)>,
+}
+
+fn network(net: &Net) -> Result<Model> {
     let mut g = Graph::new();
     let mut feeds = Vec::new();
     let x = g.input("x", &[net.batch, net.sizes[0]])?;
@@ -81,14 +88,14 @@ fn network(net: &Net) -> Result<(Graph, Vec<NodeId>, Vec<(String, Tensor)>)> {
     let loss = g.bce_loss(p, y, None, Reduction::Mean)?;
     let mut outputs = vec![loss];
     outputs.extend(gradient(&mut g, loss, &parameters)?);
-    Ok((g, outputs, feeds))
+    Ok(Model {
+        graph: g,
+        outputs,
+        feeds,
+    })
 }
 
-fn product(
-    size: usize,
-    a: &[f32],
-    b: &[f32],
-) -> Result<(Graph, Vec<NodeId>, Vec<(String, Tensor)>)> {
+fn product(size: usize, a: &[f32], b: &[f32]) -> Result<Model> {
     let mut g = Graph::new();
     let dims = [size, size];
     let (left, right) = (g.input("a", &dims)?, g.input("b", &dims)?);
@@ -97,7 +104,11 @@ fn product(
         ("a".to_string(), Tensor::new(&dims, a.to_vec())?),
         ("b".to_string(), Tensor::new(&dims, b.to_vec())?),
     ];
-    Ok((g, vec![c], feeds))
+    Ok(Model {
+        graph: g,
+        outputs: vec![c],
+        feeds,
+    })
 }
 
 impl Peer for Wgrad {
@@ -106,17 +117,17 @@ impl Peer for Wgrad {
     }
 
     fn prepare(&mut self, problem: &Problem) -> Result<()> {
-        let (graph, outputs, feeds) = match problem {
+        let model = match problem {
             Problem::Net(net) => network(net)?,
             Problem::Matmul { size, a, b } => product(*size, a, b)?,
         };
-        let mut program = self.gpu.compile(&graph, &outputs)?;
-        for (label, value) in &feeds {
+        let mut program = self.gpu.compile(&model.graph, &model.outputs)?;
+        for (label, value) in &model.feeds {
             program.set(label, value)?;
         }
         self.ready = Some(Ready {
             program,
-            outputs,
+            outputs: model.outputs,
             names: names(problem),
         });
         Ok(())
