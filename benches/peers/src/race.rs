@@ -13,9 +13,9 @@ use crate::stats::Spread;
 use crate::work::Problem;
 
 /// How far a value may be from the float64 reference, as a share of the
-/// largest value of its tensor: so much can float32 lose in a sum of 65,536
-/// terms that partly cancel, and a wrong gradient is far beyond it.
-pub const TOLERANCE: f64 = 1e-4;
+/// largest value of its tensor. A plain running sum of 65,536 gradients that
+/// partly cancel loses a few 1e-4 in float32; a wrong gradient is far beyond.
+pub const TOLERANCE: f64 = 1e-3;
 
 /// Before a burst: time for the threads of the one before to fall asleep.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -193,8 +193,8 @@ mod tests {
         let answer = |value| vec![("loss".to_string(), vec![0.5, value])];
         let truth = [vec![0.5, -0.25]];
         assert!(compare(&answer(-0.25), &truth).is_ok());
-        assert!(compare(&answer(-0.25001), &truth).is_ok());
-        assert!(compare(&answer(-0.2501), &truth).is_err());
+        assert!(compare(&answer(-0.2501), &truth).is_ok());
+        assert!(compare(&answer(-0.251), &truth).is_err());
         assert!(compare(&answer(f32::NAN), &truth).is_err());
         assert!(compare(&Vec::new(), &truth).is_err());
     }
