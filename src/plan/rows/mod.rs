@@ -123,7 +123,7 @@ impl RowProgram {
         let (stores, stores_elements) = slices(region.stores.iter().copied(), numel);
         let count: usize = sums.iter().map(|&(id, _)| numel(id)).sum();
         let schedule = Schedule::new(region.rows, count, target);
-        let ragged = region.rows % schedule::ROWS != 0;
+        let ragged = !region.rows.is_multiple_of(schedule::ROWS);
         let text = text::write(graph, region, schedule.lanes, ragged, shared);
 
         let mut place = Vec::with_capacity(count);
