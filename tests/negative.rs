@@ -203,7 +203,12 @@ fn faults_in_shaders_are_caught_and_named() {
             "matmul_8",
         ),
         // an inner axis that stops one short
-        ("matmul_64", "k < j.k_end;", "k + 1u < j.k_end;", "matmul_5"),
+        (
+            "matmul_tiled",
+            "k + 2u < j.k_end",
+            "k + 3u < j.k_end",
+            "matmul_5",
+        ),
         (
             "matmul_rows",
             "k < j.k_end;",
@@ -212,9 +217,9 @@ fn faults_in_shaders_are_caught_and_named() {
         ),
         // swapped strides
         (
-            "matmul_64",
-            "k * params.a_k,",
-            "k * params.a_m,",
+            "matmul_tiled",
+            "row * params.a_m + k * params.a_k",
+            "row * params.a_k + k * params.a_m",
             "matmul_5",
         ),
         (
@@ -232,7 +237,7 @@ fn faults_in_shaders_are_caught_and_named() {
             "product",
         ),
         // blocks that are never added to the total
-        ("matmul_64", "total[2] += block[2];", "", "long"),
+        ("matmul_tiled", "total_0_2_0 += sum_0_2_0;", "", "long"),
         ("matmul_16", "total += block;", "", "slim"),
         // a missing 1/N
         (

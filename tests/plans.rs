@@ -10,7 +10,12 @@ fn validate(plan: &Plan) {
             .unwrap_or_else(|e| panic!("{}: {}", kernel.label, e.emit_to_string(&kernel.source)));
         naga::valid::Validator::new(
             naga::valid::ValidationFlags::all(),
-            naga::valid::Capabilities::empty(),
+            // Asked for where a kernel uses subgroups, and nowhere else.
+            if kernel.source.contains("subgroup_invocation_id") {
+                naga::valid::Capabilities::SUBGROUP
+            } else {
+                naga::valid::Capabilities::empty()
+            },
         )
         .validate(&module)
         .unwrap_or_else(|e| panic!("{}: {e:?}", kernel.label));

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 use crate::graph::{Call, Graph, Kind, Lowering, NodeId, Operand, Target};
+use crate::ops::template;
 
 /// A plan in the making.
 pub(super) struct Planner<'g> {
@@ -300,7 +301,7 @@ impl<'g> Planner<'g> {
                 for call in calls.into_iter().filter(|c| c.workgroups > 0) {
                     let reads: Vec<_> = call.inputs.iter().map(|&i| find(i)).collect();
                     let writes = find(call.output);
-                    let kernel = self.kernel(written_by_hand(&call));
+                    let kernel = self.kernel(written_by_hand(&call)?);
                     self.step(
                         id,
                         kernel,
@@ -363,14 +364,17 @@ fn fold(workgroups: u64) -> Option<[u32; 2]> {
     Some([workgroups.div_ceil(rows) as u32, rows as u32])
 }
 
-fn written_by_hand(call: &Call) -> KernelSource {
-    KernelSource {
-        label: call.kernel.entry.to_string(),
-        entry: call.kernel.entry.to_string(),
-        source: join(call.kernel.libs, call.kernel.source),
+fn written_by_hand(call: &Call) -> Result<KernelSource> {
+    let kernel = &call.kernel;
+    let text = join(kernel.libs, kernel.source);
+    Ok(KernelSource {
+        label: kernel.entry.to_string(),
+        entry: kernel.entry.to_string(),
+        source: template::expand(&text, &kernel.settings)
+            .map_err(|e| Error::Graph(format!("kernel `{}`: {e}", kernel.entry)))?,
         reads: call.inputs.len(),
         writes: 1,
-    }
+    })
 }
 
 /// WGSL has no include: the files one after the other.

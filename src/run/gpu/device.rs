@@ -113,6 +113,7 @@ fn target(info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wgpu::Featu
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
         storage_buffers: limits.max_storage_buffers_per_shader_stage,
         binding_bytes: limits.max_storage_buffer_binding_size,
+        choices: Default::default(),
     }
 }
 
