@@ -6,12 +6,13 @@ mod common;
 
 use common::{Random, gpu};
 use wgrad::check::{compare, steps};
+use wgrad::graph::Target;
 use wgrad::plan::{Plan, PlanOptions};
 use wgrad::run::cpu;
 use wgrad::{Feeds, Graph, NodeId, Tensor, gradient};
 
 /// The values of `outputs`, by a plan that fuses and one that does not.
-fn both(g: &Graph, outputs: &[NodeId], feeds: &Feeds) -> [Vec<Tensor>; 2] {
+fn both(g: &Graph, outputs: &[NodeId], feeds: &Feeds, target: &Target) -> [Vec<Tensor>; 2] {
     let run = |plan: Plan| {
         let mut program = pollster::block_on(gpu().compile_plan(plan)).unwrap();
         program.set_all(feeds).unwrap();
@@ -21,14 +22,21 @@ fn both(g: &Graph, outputs: &[NodeId], feeds: &Feeds) -> [Vec<Tensor>; 2] {
     };
     let separate = PlanOptions {
         fuse: false,
-        share: false,
+        ..PlanOptions::default()
     };
     let all = steps::nodes(g, outputs).unwrap();
-    let target = gpu().target();
     [
-        run(Plan::with_target(g, outputs, target).unwrap()),
+        run(Plan::with_options(g, outputs, target, &without_rows()).unwrap()),
         run(Plan::with_options(g, &all, target, &separate).unwrap()),
     ]
+}
+
+/// Row programs add up in an order of their own.
+fn without_rows() -> PlanOptions {
+    PlanOptions {
+        rows: false,
+        ..PlanOptions::default()
+    }
 }
 
 fn bits(t: &Tensor) -> Vec<u32> {
@@ -36,8 +44,8 @@ fn bits(t: &Tensor) -> Vec<u32> {
 }
 
 /// Both are within the bounds, and equal to the bit where that was observed.
-fn agree(g: &Graph, outputs: &[NodeId], feeds: &Feeds) {
-    let [fused, separate] = both(g, outputs, feeds);
+fn agree(g: &Graph, outputs: &[NodeId], feeds: &Feeds, target: &Target) {
+    let [fused, separate] = both(g, outputs, feeds, target);
     let reference = cpu::evaluate(g, feeds, outputs).unwrap();
     for ((&id, a), b) in outputs.iter().zip(&fused).zip(&separate) {
         for value in [a, b] {
@@ -114,12 +122,12 @@ fn random_elementwise_graphs_and_their_gradients() {
         outputs.extend(made.last());
         // Some gradients are zeros, constants.
         outputs.retain(|&id| g.node(id).unwrap().op().is_some());
-        agree(&g, &outputs, &feeds);
         let target = gpu().target();
-        let plan = Plan::with_target(&g, &outputs, target).unwrap();
+        agree(&g, &outputs, &feeds, target);
+        let plan = Plan::with_options(&g, &outputs, target, &without_rows()).unwrap();
         let separate = PlanOptions {
             fuse: false,
-            share: false,
+            ..PlanOptions::default()
         };
         let long = Plan::with_options(&g, &outputs, target, &separate).unwrap();
         kernels += plan.kernels.len();
@@ -132,7 +140,7 @@ fn random_elementwise_graphs_and_their_gradients() {
 /// A network with biases at sizes that are and are not multiples of four.
 #[test]
 fn networks_with_biases() {
-    for (hidden, batch) in [(8, 12), (7, 13), (6, 1), (1, 5)] {
+    for (hidden, batch) in [(8, 12), (7, 13), (6, 1), (1, 5), (72, 100), (67, 45)] {
         let mut random = Random::new(hidden as u64);
         let mut g = Graph::new();
         let mut feeds = Feeds::new();
@@ -154,6 +162,12 @@ fn networks_with_biases() {
         let loss = g.mean_all(l).unwrap();
         let mut outputs = vec![loss];
         outputs.extend(gradient(&mut g, loss, &[w, b, v, c]).unwrap());
-        agree(&g, &outputs, &feeds);
+        // The kernels for this device, and those for any.
+        for target in [gpu().target(), &Target::default()] {
+            agree(&g, &outputs, &feeds, target);
+            let plan = Plan::with_options(&g, &outputs, target, &without_rows()).unwrap();
+            let ends = |what: &str| plan.kernels.iter().any(|k| k.label.ends_with(what));
+            assert!(ends("+add+relu") && ends("+relu_backward"), "{plan}");
+        }
     }
 }

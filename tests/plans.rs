@@ -10,7 +10,12 @@ fn validate(plan: &Plan) {
             .unwrap_or_else(|e| panic!("{}: {}", kernel.label, e.emit_to_string(&kernel.source)));
         naga::valid::Validator::new(
             naga::valid::ValidationFlags::all(),
-            naga::valid::Capabilities::empty(),
+            // Asked for where a kernel uses subgroups, and nowhere else.
+            if kernel.source.contains("subgroup_invocation_id") {
+                naga::valid::Capabilities::SUBGROUP
+            } else {
+                naga::valid::Capabilities::empty()
+            },
         )
         .validate(&module)
         .unwrap_or_else(|e| panic!("{}: {e:?}", kernel.label));
@@ -30,7 +35,7 @@ fn validate(plan: &Plan) {
                 .all(|&g| g > 0 && u64::from(g) <= MAX_WORKGROUPS)
         );
         assert!(
-            !step.outputs.iter().any(|o| step.inputs.contains(o)),
+            !step.inputs.iter().any(|i| step.outputs.contains(i)),
             "a step reads what it writes"
         );
     }
@@ -86,6 +91,14 @@ fn the_exercise_as_graph_and_plan() {
     let (g, wanted) = exercise();
     insta::assert_snapshot!("exercise_graph", g.to_string());
     let plan = Plan::new(&g, &wanted).unwrap();
+    insta::assert_snapshot!("exercise_row_program_plan", plan.to_string());
+    insta::assert_snapshot!("exercise_row_program", plan.kernels[0].source);
+    validate(&plan);
+    let options = PlanOptions {
+        fuse: false,
+        ..PlanOptions::default()
+    };
+    let plan = Plan::with_options(&g, &wanted, &Target::default(), &options).unwrap();
     insta::assert_snapshot!("exercise_plan", plan.to_string());
     validate(&plan);
 }
@@ -93,10 +106,15 @@ fn the_exercise_as_graph_and_plan() {
 #[test]
 fn what_is_not_asked_for_is_not_planned() {
     let (g, wanted) = exercise();
-    let forward = Plan::new(&g, &wanted[..1]).unwrap();
-    let all = Plan::new(&g, &wanted).unwrap();
-    // Two products, what follows each, and no step for the mean of one.
-    assert_eq!(forward.steps.len(), 4);
+    let options = PlanOptions {
+        fuse: false,
+        ..PlanOptions::default()
+    };
+    let plan = |wanted| Plan::with_options(&g, wanted, &Target::default(), &options).unwrap();
+    let forward = plan(&wanted[..1]);
+    let all = plan(&wanted);
+    // The mean of one takes no step.
+    assert_eq!(forward.steps.len(), 5);
     assert!(all.steps.len() > forward.steps.len());
     // The gradient by the input was not asked for.
     assert!(!all.steps.iter().any(|s| s.label == "d/d x"));
@@ -159,7 +177,12 @@ fn figures(sizes: &[usize], batch: usize, options: &PlanOptions) -> (usize, usiz
 fn what_the_passes_save() {
     let none = PlanOptions {
         fuse: false,
+        rows: false,
         share: false,
+    };
+    let fused = PlanOptions {
+        rows: false,
+        ..PlanOptions::default()
     };
     for (sizes, batch) in [
         (&[4, 2, 1][..], 1),
@@ -168,14 +191,15 @@ fn what_the_passes_save() {
         (&[784, 512, 256, 1], 256),
     ] {
         let before = figures(sizes, batch, &none);
-        let after = figures(sizes, batch, &PlanOptions::default());
-        eprintln!("{sizes:?}, batch {batch}: {before:?} to {after:?}");
+        let after = figures(sizes, batch, &fused);
+        let all = figures(sizes, batch, &PlanOptions::default());
+        eprintln!("{sizes:?}, batch {batch}: {before:?} to {after:?}, with rows {all:?}");
         assert!(after.0 < before.0 && after.2 < before.2);
     }
 }
 
-/// A plan and a gradient take time in proportion to the nodes. (Both were
-/// quadratic once they were not: this would take minutes.)
+/// A plan and a gradient take time in proportion to the nodes: were one of them
+/// quadratic, this would take minutes.
 #[test]
 fn ten_thousand_nodes() {
     let mut g = Graph::new();

@@ -103,14 +103,18 @@ impl Chain {
 
     /// `add+relu.sR`: the functions, then how each operand is read.
     fn label(&self) -> String {
+        let reads: String = self.loads.iter().map(Access::letter).collect();
+        format!("{}.{reads}", self.names())
+    }
+
+    /// `add+relu`: the functions, or how many there are.
+    pub fn names(&self) -> String {
         let names: Vec<_> = self.links.iter().map(|link| link.call.function).collect();
-        let names = match names[..] {
+        match names[..] {
             [first, .., last] if names.len() > 4 => {
                 format!("{first}+{}+{last}", names.len() - 2)
             }
             _ => names.join("+"),
-        };
-        let reads: String = self.loads.iter().map(Access::letter).collect();
-        format!("{names}.{reads}")
+        }
     }
 }

@@ -44,38 +44,26 @@ fn main(
 
 /// The functions `epilogue4(v, i)` and `epilogue(v, i)`: what the chain makes of
 /// `v`, the value that load `product` would read at element `i` (and the three
-/// after it), with the buffers that they read and write from `first_binding` on.
-///
-/// They return the value of the chain's last store and write the others; then,
-/// if `keep`, `v` itself. Their parameters are a `struct Epilogue`, found under
-/// `params.epilogue`.
-pub(super) fn epilogue(chain: &Chain, product: usize, keep: bool, first_binding: u32) -> String {
+/// after it), with the buffers that they read from `first_binding` on. They
+/// return the value of the last link. Their parameters are a `struct Epilogue`,
+/// found under `params.epilogue`.
+pub(super) fn epilogue(chain: &Chain, product: usize, first_binding: usize) -> String {
     let loads: Vec<usize> = (0..chain.loads.len()).filter(|&l| l != product).collect();
-    let (mut written, result) = match &chain.stores[..] {
-        [others @ .., last] => (others.iter().map(|l| format!("t{l}")).collect(), *last),
-        [] => (Vec::new(), 0),
-    };
-    written.extend(keep.then(|| format!("v{product}")));
     let mut text = Text::new(chain, &loads, "params.epilogue", "ex");
     text.kept = true;
     text.functions(&[]);
     text.params("Epilogue", "elements");
-    text.bindings(first_binding, "ey", written.len());
+    text.bindings(first_binding, "", 0);
     text.barriers();
     text.places();
-    for (width, head, keep, at) in [
+    let last = chain.links.len().saturating_sub(1);
+    for (width, head, keep) in [
         (
             Width::Four,
             "fn epilogue4(v: vec4<f32>, i: u32) -> vec4<f32> {",
             "kept4",
-            "i / 4u",
         ),
-        (
-            Width::One,
-            "fn epilogue(v: f32, i: u32) -> f32 {",
-            "kept",
-            "i / 4u][i % 4u",
-        ),
+        (Width::One, "fn epilogue(v: f32, i: u32) -> f32 {", "kept"),
     ] {
         text.put(&format!("\n{head}\n    let v{product} = {keep}(v);"));
         match width {
@@ -83,10 +71,7 @@ pub(super) fn epilogue(chain: &Chain, product: usize, keep: bool, first_binding:
             Width::One => text.load_one("i"),
         }
         text.links(width);
-        for (slot, value) in written.iter().enumerate() {
-            text.put(&format!("    ey{slot}[{at}] = {value};"));
-        }
-        text.put(&format!("    return t{result};\n}}"));
+        text.put(&format!("    return t{last};\n}}"));
     }
     text.out
 }
@@ -195,7 +180,7 @@ impl<'a> Text<'a> {
     }
 
     /// The buffers: those read, then `writes` that are written.
-    fn bindings(&mut self, first: u32, y: &str, writes: usize) {
+    fn bindings(&mut self, first: usize, y: &str, writes: usize) {
         let x = self.x;
         let mut binding = first;
         for (i, access) in self.reads() {

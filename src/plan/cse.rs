@@ -2,12 +2,13 @@
 //!
 //! An op prints its identity, so two nodes that print the same and read the
 //! same values have the same value. A view holds nothing: its value is its
-//! input's. One walk in the order of building, with a look-up a node.
+//! input's. One walk in the order of the plan, with a look-up a node.
 
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
+use super::order::{Item, Order};
 use crate::graph::{Graph, Kind, Lowering, NodeId};
 use crate::tensor::Tensor;
 
@@ -16,20 +17,15 @@ use crate::tensor::Tensor;
 type Key<'g> = (String, Vec<(NodeId, &'g [usize])>);
 
 /// For each node the node that holds its value: itself, or one before it with
-/// the same elements in the same order. Nodes without a lowering are leaves, or
-/// not needed.
-pub(super) fn holders(
-    graph: &Graph,
-    needed: &[bool],
-    lowering: &[Option<Lowering>],
-) -> Vec<NodeId> {
+/// the same elements in the same order. What row programs compute they hold.
+pub(super) fn holders(graph: &Graph, order: &Order, lowering: &[Option<Lowering>]) -> Vec<NodeId> {
     let mut holder: Vec<NodeId> = graph.nodes().map(|(id, _)| id).collect();
     let mut ops: HashMap<Key<'_>, NodeId> = HashMap::new();
     let mut constants = Constants::default();
-    for (id, node) in graph.nodes() {
-        if !needed[id.index()] {
-            continue;
-        }
+    for item in &order.items {
+        let Item::Node(id) = *item else { continue };
+        // Items are nodes of the graph.
+        let Ok(node) = graph.node(id) else { continue };
         holder[id.index()] = match (&node.kind, &lowering[id.index()]) {
             (Kind::Constant(value), _) => constants.first_equal(id, value),
             (Kind::Op(_), Some(Lowering::View)) => holder[node.inputs[0].index()],
@@ -74,7 +70,7 @@ impl<'g> Constants<'g> {
 #[cfg(test)]
 mod tests {
     use crate::graph::Graph;
-    use crate::plan::Plan;
+    use crate::plan::without_rows;
     use crate::tensor::Tensor;
 
     #[test]
@@ -86,7 +82,7 @@ mod tests {
         let c = g.scale(a, 2.0).unwrap();
         let d = g.scale(b, 2.0).unwrap();
         let e = g.scale(b, 3.0).unwrap();
-        let plan = Plan::new(&g, &[a, b, c, d, e]).unwrap();
+        let plan = without_rows(&g, &[a, b, c, d, e]).unwrap();
         assert_eq!(plan.steps.len(), 3, "{plan}");
         let at: Vec<_> = plan.outputs.iter().map(|o| o.buffer).collect();
         assert_eq!((at[0], at[2]), (at[1], at[3]));
@@ -105,7 +101,7 @@ mod tests {
         let same = g.add(back, y).unwrap();
         // The same data and another shape: [2, 1, 3] with [3].
         let other = g.add(turned, y).unwrap();
-        let plan = Plan::new(&g, &[a, same, other]).unwrap();
+        let plan = without_rows(&g, &[a, same, other]).unwrap();
         let at: Vec<_> = plan.outputs.iter().map(|o| o.buffer).collect();
         assert_eq!(at[0], at[1]);
         assert_ne!(at[0], at[2]);
@@ -122,7 +118,7 @@ mod tests {
             of(&[-0.0, f32::NAN]),
         ];
         let turned = g.constant(Tensor::new(&[2, 1], vec![0.0, f32::NAN]).unwrap());
-        let plan = Plan::new(&g, &[ids[0], ids[1], ids[2], turned]).unwrap();
+        let plan = without_rows(&g, &[ids[0], ids[1], ids[2], turned]).unwrap();
         let at: Vec<_> = plan.outputs.iter().map(|o| o.buffer).collect();
         assert_eq!((at[0], at[0]), (at[1], at[3]));
         assert_ne!(at[0], at[2]);

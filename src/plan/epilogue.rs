@@ -1,75 +1,96 @@
 //! A group of elementwise ops as the epilogue of the op that it reads: two
-//! functions through which that op's kernel passes what it would store. The
-//! product then makes no trip through memory.
+//! functions through which that op's kernel passes what it would store
+//! (`shaders/lib/epilogue.wgsl`). The op's own value then makes no trip through
+//! memory.
 //!
-//! The kernel declares `struct Params { ..., epilogue: Epilogue }` with the last
-//! member at a multiple of four words, and calls
-//! `epilogue4(v: vec4<f32>, i: u32) -> vec4<f32>` for four neighbours, the first
-//! of them element `i` (a multiple of 4) of its row-major output, or
-//! `epilogue(v: f32, i: u32) -> f32` for one; once for each element, and never
-//! for one outside.
+//! It may be done where nothing else reads that value, where all else that the
+//! group reads is there before the op, and where the functions are short: a
+//! kernel has a copy of them for each element of a tile.
 
+use super::KernelSource;
 use super::access::Access;
 use super::chain::Chain;
 use super::chain_text;
 use super::fuse::{self, Group, Groups};
 use super::nodes::Nodes;
-use crate::error::Result;
-use crate::graph::{Graph, NodeId};
+use crate::error::{Error, Result};
+use crate::graph::{Call, Graph, NodeId, Operand, Target};
+
+/// The most ops in an epilogue.
+const MOST_LINKS: usize = 8;
 
 /// What a kernel is given to end with a group.
 #[derive(Debug)]
 pub(super) struct Epilogue {
-    /// The ops' functions, `struct Epilogue`, the bindings and the two functions.
+    /// The ops' functions, `struct Epilogue`, its buffers and the two functions.
     pub source: String,
     /// The words of `struct Epilogue`, whole blocks of four.
     pub params: Vec<u32>,
-    /// The holders of the buffers that are read, in the order of bindings.
+    /// The holders of the buffers that it reads, in the order of bindings: after
+    /// the kernel's own and before the output.
     pub reads: Vec<NodeId>,
-    /// The nodes whose values are written beside the kernel's own output, in the
-    /// order of bindings, after `reads`.
-    pub writes: Vec<NodeId>,
-    /// The node whose value the kernel's own output is now.
-    pub output: NodeId,
+    /// The nodes that it computes, in order.
+    pub members: Vec<NodeId>,
+    /// The ops' names.
+    names: String,
 }
 
-/// `group` as the epilogue of `product`, with its buffers from `first_binding`
-/// on; `None` if it cannot be one: it does not read the product element by
-/// element, or needs something that is computed after it.
+/// The epilogue of `product`, which `calls` compute, if a group can be that.
 pub(super) fn of(
     graph: &Graph,
     nodes: &Nodes<'_>,
     groups: &Groups,
-    group: &Group,
     product: NodeId,
-    first_binding: u32,
+    calls: &[Call],
+    target: &Target,
 ) -> Result<Option<Epilogue>> {
+    let (Some(group), Some(call)) = (
+        groups.only(nodes.readers(product)),
+        calls.iter().find(|call| has_hook(call)),
+    ) else {
+        return Ok(None);
+    };
+    if nodes.is_output(product) || group.stores.len() > 1 || group.members.len() > MOST_LINKS {
+        return Ok(None);
+    }
     let (chain, loads) = fuse::chain(graph, nodes, group)?;
     let Some(at) = product_load(&chain, &loads, product) else {
         return Ok(None);
     };
-    let others = || loads.iter().copied().filter(|&load| load != product);
-    let Some(&output) = group.members.last() else {
-        return Ok(None);
+    let mut reads = loads;
+    reads.remove(at);
+    // Leaves are there from the start.
+    let before = |&load: &NodeId| {
+        nodes.is_leaf(load) || nodes.time(groups.stored_at(load)) < nodes.time(product)
     };
-    if others().any(|load| groups.stored_at(load) > product) {
+    let is_there = reads.iter().all(before);
+    let is_short = chain.links.iter().all(|link| fuse::is_cheap(&link.call));
+    let buffers = call.inputs.len() + reads.len() + 1;
+    if !is_there || !is_short || buffers > target.storage_buffers as usize || chain.elements == 0 {
         return Ok(None);
     }
-    // What else reads the product still has to find it in memory.
-    let inside = |reader: &NodeId| group.members.binary_search(reader).is_ok();
-    let keep = nodes.is_output(product)
-        || !nodes.readers(product).iter().all(inside)
-        || groups.are_copied(nodes.readers(product));
-    let mut writes: Vec<NodeId> = group.stores.clone();
-    writes.retain(|&store| store != output);
-    writes.extend(keep.then_some(product));
-    Ok(Some(Epilogue {
-        source: chain_text::epilogue(&chain, at, keep, first_binding),
+    Ok(Some(made(&chain, at, group, reads, call.inputs.len() + 1)))
+}
+
+fn made(
+    chain: &Chain,
+    product: usize,
+    group: &Group,
+    reads: Vec<NodeId>,
+    first_binding: usize,
+) -> Epilogue {
+    Epilogue {
+        source: chain_text::epilogue(chain, product, first_binding),
         params: chain.params(chain.elements as u32, true),
-        reads: others().collect(),
-        writes,
-        output,
-    }))
+        reads,
+        members: group.members.clone(),
+        names: chain.names(),
+    }
+}
+
+/// Whether a call stores the op's value through the functions.
+fn has_hook(call: &Call) -> bool {
+    call.epilogue && call.output == Operand::Output
 }
 
 /// The load that is the product, if it is read as it lies and in no other way.
@@ -80,213 +101,102 @@ fn product_load(chain: &Chain, loads: &[NodeId], product: NodeId) -> Option<usiz
     alone.then_some(first)
 }
 
+impl Epilogue {
+    /// The node whose value the kernel stores now.
+    pub fn output(&self) -> Option<NodeId> {
+        self.members.last().copied()
+    }
+
+    /// Whether it is the end of this call.
+    pub fn ends(&self, call: &Call) -> bool {
+        has_hook(call)
+    }
+
+    /// A kernel with its text in place: room for the parameters, and the output
+    /// after the buffers that it reads.
+    pub fn added_to(&self, mut kernel: KernelSource) -> Result<KernelSource> {
+        let wrong = |what: &str| Error::Graph(format!("kernel `{}` has {what}", kernel.entry));
+        let output = |reads: usize| format!("@binding({}) var<storage, read_write>", reads + 1);
+        let own = output(kernel.reads);
+        if kernel.source.matches(&own).count() != 1 {
+            return Err(wrong("no output after what it reads"));
+        }
+        let reads = kernel.reads + self.reads.len();
+        let mut source = kernel.source.replace(&own, &output(reads));
+        let end = source
+            .find("struct Params {")
+            .and_then(|start| Some(start + source[start..].find("\n}")? + 1))
+            .ok_or_else(|| wrong("no struct Params"))?;
+        source.insert_str(end, "    @align(16) epilogue: Epilogue,\n");
+        kernel.label = format!("{}+{}", kernel.label, self.names);
+        kernel.source = source;
+        kernel.reads = reads;
+        Ok(kernel)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::graph::{Role, Target};
-    use crate::plan::{BufferSpec, Content, Feed, KernelSource, Output, Plan, PlanOptions, Step};
-    use crate::run::gpu::Gpu;
-    use crate::tensor::Tensor;
+    use crate::graph::{Graph, NodeId};
+    use crate::plan::{Plan, without_rows};
 
-    /// relu(z + b) * y for a product z that others read too.
-    fn graph(columns: usize) -> (Graph, [NodeId; 6]) {
-        let mut g = Graph::new();
-        let x = g.input("x", &[6, 2]).unwrap();
-        let w = g.input("w", &[2, columns]).unwrap();
-        let b = g.input("b", &[columns]).unwrap();
-        let y = g.input("y", &[6, 1]).unwrap();
+    fn ops(plan: &Plan) -> Vec<&str> {
+        plan.steps.iter().map(|s| s.op.as_str()).collect()
+    }
+
+    fn product(g: &mut Graph) -> (NodeId, NodeId, NodeId) {
+        let x = g.input("x", &[6, 20]).unwrap();
+        let w = g.input("w", &[20, 8]).unwrap();
         let z = g.matmul(x, w).unwrap();
+        (x, w, z)
+    }
+
+    #[test]
+    fn a_bias_and_a_relu_follow_a_product_in_its_kernel() {
+        let mut g = Graph::new();
+        let (_, _, z) = product(&mut g);
+        let b = g.input("b", &[8]).unwrap();
         let a = g.add(z, b).unwrap();
         let h = g.relu(a).unwrap();
-        let p = g.sigmoid(h).unwrap();
-        let m = g.mul(p, y).unwrap();
-        let t = g.matmul_with(p, m, true, false).unwrap();
-        let u = g.matmul_with(z, t, false, false).unwrap();
-        (g, [z, b, y, p, m, u])
-    }
-
-    fn made(g: &Graph, ids: [NodeId; 6]) -> Epilogue {
-        let [z, _, _, _, m, u] = ids;
-        let target = Target::default();
-        let nodes = Nodes::new(g, &[u], &target, true).unwrap();
-        let groups = fuse::groups(g, &nodes, &target, true).unwrap();
-        let group = groups.ending_at(m).unwrap();
-        of(g, &nodes, &groups, group, z, 2).unwrap().unwrap()
+        let plan = without_rows(&g, &[h]).unwrap();
+        assert_eq!(ops(&plan), ["matmul, add, relu"], "{plan}");
+        assert_eq!((plan.kernels[0].reads, plan.kernels[0].writes), (3, 1));
+        assert!(plan.kernels[0].label.ends_with("+add+relu"), "{plan}");
+        assert_eq!(plan.steps[0].params.len() % 4, 0);
+        // A value that is read back, or by others, has to be stored.
+        assert_eq!(without_rows(&g, &[z, h]).unwrap().steps.len(), 2);
+        let s = g.sum_all(z).unwrap();
+        assert_eq!(without_rows(&g, &[s, h]).unwrap().steps.len(), 3);
     }
 
     #[test]
-    fn it_reads_and_writes_what_the_group_does() {
-        let (g, ids) = graph(8);
-        let [z, b, y, p, m, _] = ids;
-        let e = made(&g, ids);
-        assert_eq!((&e.reads[..], &e.writes[..]), (&[b, y][..], &[p, z][..]));
-        assert_eq!(e.output, m);
-        assert_eq!(
-            e.params,
-            [48, 0, 2, 2],
-            "elements, zero, fours of b, fours of y"
-        );
-        assert!(
-            e.source
-                .contains("@binding(5) var<storage, read_write> ey1")
-        );
-    }
-
-    #[test]
-    fn a_group_that_needs_later_values_is_none() {
+    fn sums_have_epilogues_too() {
         let mut g = Graph::new();
-        let x = g.input("x", &[4, 4]).unwrap();
-        let z = g.matmul(x, x).unwrap();
-        let s = g.sigmoid(x).unwrap();
-        let later = g.matmul(s, x).unwrap();
-        let a = g.add(z, later).unwrap();
-        let target = Target::default();
-        let nodes = Nodes::new(&g, &[a], &target, true).unwrap();
-        let groups = fuse::groups(&g, &nodes, &target, true).unwrap();
-        let group = groups.ending_at(a).unwrap();
-        let of = |product| of(&g, &nodes, &groups, group, product, 2).unwrap();
-        assert!(of(z).is_none());
-        assert_eq!(of(later).unwrap().reads, [z]);
-        assert!(of(x).is_none());
+        let x = g.input("x", &[6, 20]).unwrap();
+        let s = g.sum(x, &[1]).unwrap();
+        let y = g.scale(s, 0.5).unwrap();
+        let plan = without_rows(&g, &[y]).unwrap();
+        assert_eq!(ops(&plan), ["sum[axes=[1]], scale[0.5]"], "{plan}");
     }
 
-    /// A kernel that only passes values through the epilogue, on a device,
-    /// against the ops one by one.
     #[test]
-    fn what_goes_through_it_has_the_same_bits() {
-        let gpu = Gpu::new().unwrap();
-        for columns in [8, 5] {
-            let (g, ids) = graph(columns);
-            let [z, b, y, p, m, _] = ids;
-            let e = made(&g, ids);
-            let options = PlanOptions {
-                fuse: false,
-                share: false,
-            };
-            let leaf = |g: &Graph, id: NodeId, seed: usize| {
-                let shape = g.shape(id).unwrap();
-                let data = (0..shape.numel()).map(|i| ((i * 7 + seed) % 13) as f32 / 6.0 - 1.0);
-                Tensor::new(shape.dims(), data.collect()).unwrap()
-            };
-            let run = |plan: Plan, feeds: &[(&str, Tensor)], wanted: &[NodeId]| {
-                let mut program = pollster::block_on(gpu.compile_plan(plan)).unwrap();
-                for (label, value) in feeds {
-                    program.set(label, value).unwrap();
-                }
-                let outputs = program.run().unwrap();
-                let bits = |t: &Tensor| t.data().iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-                let get = |&id: &NodeId| bits(outputs.get(id).unwrap());
-                wanted.iter().map(get).collect::<Vec<_>>()
-            };
-            let x = g.find("x").unwrap();
-            let w = g.find("w").unwrap();
-            let plan = Plan::with_options(&g, &[z, p, m], &Target::default(), &options).unwrap();
-            let given = [("x", x), ("w", w), ("b", b), ("y", y)];
-            let feeds: Vec<_> = given
-                .iter()
-                .enumerate()
-                .map(|(i, &(label, id))| (label, leaf(&g, id, i)))
-                .collect();
-            let want = run(plan, &feeds, &[z, p, m]);
-            let product = Tensor::new(
-                g.shape(z).unwrap().dims(),
-                want[0].iter().map(|&bits| f32::from_bits(bits)).collect(),
-            )
-            .unwrap();
-            let feeds = [
-                ("z", product),
-                ("b", feeds[2].1.clone()),
-                ("y", feeds[3].1.clone()),
-            ];
-            for by_fours in [true, false] {
-                let plan = stub(&g, &e, z, by_fours);
-                let got = run(plan, &feeds, &[z, p, m]);
-                assert_eq!(got, want, "{columns} columns, by fours: {by_fours}");
-            }
-        }
-    }
+    fn what_is_long_or_waits_for_others_is_none() {
+        let mut g = Graph::new();
+        let (_, _, z) = product(&mut g);
+        let s = g.sigmoid(z).unwrap();
+        let plan = without_rows(&g, &[s]).unwrap();
+        assert_eq!(ops(&plan), ["matmul", "sigmoid"], "{plan}");
 
-    fn stub(g: &Graph, e: &Epilogue, z: NodeId, by_fours: bool) -> Plan {
-        let store = if by_fours {
-            "out[i] = epilogue4(z[i], 4u * i);"
-        } else {
-            "for (var l = 0u; l < 4u && 4u * i + l < params.epilogue.elements; l += 1u) {
-                 out[i][l] = epilogue(z[i][l], 4u * i + l);
-             }"
-        };
-        // Binding 2 is the epilogue's first; the output comes after its own.
-        let last = 2 + e.reads.len() + e.writes.len();
-        let source = format!(
-            "{}
-             struct Params {{ a: u32, b: u32, c: u32, d: u32, epilogue: Epilogue }}
-             @group(0) @binding(0) var<uniform> params: Params;
-             @group(0) @binding(1) var<storage, read> z: array<vec4<f32>>;
-             @group(0) @binding({last}) var<storage, read_write> out: array<vec4<f32>>;
-             @compute @workgroup_size(64)
-             fn main(@builtin(global_invocation_id) gid: vec3<u32>) {{
-                 let i = gid.x;
-                 if (4u * i < params.epilogue.elements) {{ {store} }}
-             }}",
-            e.source
+        let mut g = Graph::new();
+        let (x, w, z) = product(&mut g);
+        let t = g.scale(x, 3.0).unwrap();
+        let later = g.matmul(t, w).unwrap();
+        let a = g.add(z, later).unwrap();
+        let plan = without_rows(&g, &[a]).unwrap();
+        assert_eq!(
+            ops(&plan),
+            ["matmul", "scale[3.0]", "matmul, add"],
+            "{plan}"
         );
-        let mut plan = Plan {
-            buffers: Vec::new(),
-            kernels: vec![KernelSource {
-                label: "stub".to_string(),
-                entry: "main".to_string(),
-                source,
-                reads: 1 + e.reads.len(),
-                writes: e.writes.len() + 1,
-            }],
-            steps: Vec::new(),
-            feeds: Vec::new(),
-            outputs: Vec::new(),
-            peak_bytes: 0,
-        };
-        let mut step = Step {
-            label: "stub".to_string(),
-            op: "stub".to_string(),
-            role: Role::Forward,
-            kernel: 0,
-            params: [&[0; 4], &e.params[..]].concat(),
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            grid: [1, 1],
-        };
-        let add = |plan: &mut Plan, id: NodeId, content: Content| {
-            let node = g.node(id).unwrap();
-            plan.buffers.push(BufferSpec {
-                label: node.label.clone(),
-                elements: node.shape.numel(),
-                content,
-            });
-            crate::plan::BufferId(plan.buffers.len() as u32 - 1)
-        };
-        for &id in [z].iter().chain(&e.reads) {
-            let buffer = add(&mut plan, id, Content::Fed);
-            step.inputs.push(buffer);
-            let label = if id == z {
-                "z"
-            } else {
-                &g.node(id).unwrap().label
-            };
-            plan.feeds.push(Feed {
-                label: label.to_string(),
-                shape: g.shape(id).unwrap().clone(),
-                buffer,
-            });
-        }
-        for &id in e.writes.iter().chain([&e.output]) {
-            let buffer = add(&mut plan, id, Content::Computed);
-            step.outputs.push(buffer);
-            plan.outputs.push(Output {
-                node: id,
-                label: g.node(id).unwrap().label.clone(),
-                shape: g.shape(id).unwrap().clone(),
-                buffer,
-            });
-        }
-        plan.steps.push(step);
-        plan
     }
 }

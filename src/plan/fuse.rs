@@ -45,9 +45,9 @@ type Loads = Vec<(NodeId, Access)>;
 /// Ops that one kernel computes.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
-    /// In the order of building; the last is stored, whatever else is.
+    /// In the order of the plan; the last is stored, whatever else is.
     pub members: Vec<NodeId>,
-    /// The members whose values are stored, in the order of building.
+    /// The members whose values are stored, in the order of the plan.
     pub stores: Vec<NodeId>,
 }
 
@@ -56,8 +56,8 @@ pub(super) struct Groups {
     groups: Vec<Group>,
     by_last: Vec<Option<usize>>,
     stored_at: Vec<NodeId>,
-    /// In how many groups each node is.
-    copies: Vec<usize>,
+    /// The groups that each node is in.
+    of: Vec<Vec<usize>>,
 }
 
 impl Groups {
@@ -67,9 +67,14 @@ impl Groups {
         self.stored_at[id.index()]
     }
 
-    /// Whether any of `ids` is computed in more than one group.
-    pub fn are_copied(&self, ids: &[NodeId]) -> bool {
-        ids.iter().any(|id| self.copies[id.index()] > 1)
+    /// The group that all of `ids` are in, and in no other.
+    pub fn only(&self, ids: &[NodeId]) -> Option<&Group> {
+        let [first, ..] = ids else { return None };
+        let [group] = self.of[first.index()][..] else {
+            return None;
+        };
+        let inside = |id: &NodeId| self.of[id.index()] == [group];
+        ids.iter().all(inside).then(|| &self.groups[group])
     }
 
     /// The group whose last member is `id`. It runs at the place of that node.
@@ -115,13 +120,13 @@ pub(super) fn groups(
             stores: draft.stores.into_iter().rev().collect(),
         }
     };
-    let copies = walk.of.iter().map(Vec::len).collect();
+    let of = walk.of;
     let groups = walk.drafts.into_iter().enumerate().map(finish).collect();
     Ok(Groups {
         groups,
         by_last,
         stored_at,
-        copies,
+        of,
     })
 }
 
@@ -166,8 +171,8 @@ pub(super) fn chain(
         };
         let mut arguments = Vec::new();
         for load in operands(graph, nodes, id, chain.elements)? {
-            let place = |list: &[NodeId]| list.binary_search(&load.0).ok();
-            arguments.push(if let Some(link) = place(&group.members) {
+            let link = group.members.iter().position(|&m| m == load.0);
+            arguments.push(if let Some(link) = link {
                 Argument::Link(link)
             } else if let Some(known) = loads.iter().position(|l| *l == load) {
                 Argument::Load(known)
@@ -248,11 +253,14 @@ impl Walk<'_, '_> {
             }
         }
         // Stored by the first group that reads it, or by one of its own.
-        let first = groups.iter().copied().min_by_key(|&g| self.drafts[g].last);
+        let first = groups
+            .iter()
+            .copied()
+            .min_by_key(|&g| self.nodes.time(self.drafts[g].last));
         if let Some(first) = first {
             let complete = groups.len() <= MOST_COPIES;
-            let last = self.drafts[first].last;
-            let after = complete && others.iter().all(|&reader| reader > last);
+            let last = self.nodes.time(self.drafts[first].last);
+            let after = complete && others.iter().all(|&r| self.nodes.time(r) > last);
             if after
                 && self.graph.shape(id)?.numel() == self.drafts[first].elements
                 && let Some(mut loads) = self.joins(&[first], id, call, true)?
@@ -340,7 +348,7 @@ fn add_new(loads: &mut Loads, more: Loads) {
 }
 
 /// Whether a function needs no exponential and no logarithm.
-fn is_cheap(call: &MapCall) -> bool {
+pub(super) fn is_cheap(call: &MapCall) -> bool {
     call.libs.iter().all(|lib| *lib == FLOAT)
 }
 
@@ -352,7 +360,7 @@ fn weight(call: &MapCall) -> usize {
 mod tests {
     use super::*;
     use crate::autodiff::gradient;
-    use crate::plan::{Plan, PlanOptions};
+    use crate::plan::{Plan, PlanOptions, without_rows};
     use crate::tensor::Tensor;
 
     /// What each step computes.
@@ -376,15 +384,15 @@ mod tests {
         let a = g.add(x, b).unwrap();
         let r = g.relu(a).unwrap();
         let s = g.scale(r, 0.5).unwrap();
-        let plan = Plan::new(&g, &[s]).unwrap();
+        let plan = without_rows(&g, &[s]).unwrap();
         assert_eq!(ops(&plan), ["add, relu, scale[0.5]"], "{plan}");
         assert_eq!(plan.kernels[0].label, "add+relu+scale.sr");
         assert_eq!(plan.buffers.len(), 3, "{plan}");
-        let plan = Plan::new(&g, &[r, s]).unwrap();
+        let plan = without_rows(&g, &[r, s]).unwrap();
         assert_eq!(ops(&plan), ["add, relu", "scale[0.5]"], "{plan}");
         assert_eq!(separate(&g, &[s]).steps.len(), 3);
         // Every node as an output: nothing is fused.
-        let plan = Plan::new(&g, &[a, r, s]).unwrap();
+        let plan = without_rows(&g, &[a, r, s]).unwrap();
         assert_eq!(plan.steps, separate(&g, &[a, r, s]).steps);
     }
 
@@ -395,7 +403,7 @@ mod tests {
         let s = g.sigmoid(x).unwrap();
         let n = g.neg(s).unwrap();
         let m = g.matmul(s, n).unwrap();
-        let plan = Plan::new(&g, &[m]).unwrap();
+        let plan = without_rows(&g, &[m]).unwrap();
         // `m` comes after the group, so that the group may store `s` for it.
         assert_eq!(ops(&plan), ["sigmoid, neg", "matmul"], "{plan}");
         assert_eq!(plan.steps[0].outputs.len(), 2);
@@ -407,8 +415,8 @@ mod tests {
         let s = g.sigmoid(x).unwrap();
         let m = g.matmul(s, x).unwrap();
         let a = g.add(m, s).unwrap();
-        let plan = Plan::new(&g, &[a]).unwrap();
-        assert_eq!(ops(&plan), ["sigmoid", "matmul", "add"], "{plan}");
+        let plan = without_rows(&g, &[a]).unwrap();
+        assert_eq!(ops(&plan), ["sigmoid", "matmul, add"], "{plan}");
     }
 
     #[test]
@@ -424,7 +432,7 @@ mod tests {
             let r = g.relu(n).unwrap();
             let s = g.sum_all(r).unwrap();
             let m = g.mul(n, s).unwrap();
-            let plan = Plan::new(&g, &[m]).unwrap();
+            let plan = without_rows(&g, &[m]).unwrap();
             assert_eq!(ops(&plan), want, "{plan}");
         }
     }
@@ -435,7 +443,7 @@ mod tests {
         let x = g.input("x", &[5]).unwrap();
         let loss = g.mean_all(x).unwrap();
         let dx = gradient(&mut g, loss, &[x]).unwrap()[0];
-        let plan = Plan::new(&g, &[dx]).unwrap();
+        let plan = without_rows(&g, &[dx]).unwrap();
         assert_eq!(ops(&plan), ["scale[0.2], expand[shape=[5]]"], "{plan}");
         let text = &plan.kernels[0].source;
         assert!(
@@ -447,7 +455,7 @@ mod tests {
         let s = g.constant(Tensor::scalar(0.3));
         let s = g.sigmoid(s).unwrap();
         let y = g.mul(x, s).unwrap();
-        let plan = Plan::new(&g, &[y]).unwrap();
+        let plan = without_rows(&g, &[y]).unwrap();
         assert_eq!(ops(&plan), ["sigmoid", "mul"], "{plan}");
     }
 
@@ -459,7 +467,7 @@ mod tests {
             let y = g.input(&format!("y{i}"), &[8]).unwrap();
             sum = g.add(sum, y).unwrap();
         }
-        let plan = Plan::new(&g, &[sum]).unwrap();
+        let plan = without_rows(&g, &[sum]).unwrap();
         let most = Target::default().storage_buffers as usize;
         for kernel in &plan.kernels {
             assert!(kernel.reads + kernel.writes < most, "{plan}");
@@ -472,11 +480,11 @@ mod tests {
         for _ in 0..100 {
             y = g.relu(y).unwrap();
         }
-        assert_eq!(Plan::new(&g, &[y]).unwrap().steps.len(), 3);
+        assert_eq!(without_rows(&g, &[y]).unwrap().steps.len(), 3);
         for _ in 0..10 {
             y = g.sigmoid(y).unwrap();
         }
-        assert_eq!(Plan::new(&g, &[y]).unwrap().steps.len(), 4);
+        assert_eq!(without_rows(&g, &[y]).unwrap().steps.len(), 4);
     }
 
     #[test]
@@ -492,7 +500,7 @@ mod tests {
             outputs.push(g.sum_all(m).unwrap());
             y = g.neg(y).unwrap();
         }
-        let plan = Plan::new(&g, &outputs).unwrap();
+        let plan = without_rows(&g, &outputs).unwrap();
         let computed: usize = plan.steps.iter().map(|s| s.op.split(", ").count()).sum();
         assert!(computed <= 100 * (MOST_COPIES + 2), "{computed}");
     }

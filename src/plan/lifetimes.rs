@@ -5,7 +5,8 @@
 //! and gives each buffer, when it is first touched, the smallest free piece of
 //! memory that is large enough, or the largest there is, grown, or a new one.
 //! Pieces become free after the step that touches them last, so what a step
-//! writes never lies on what it reads. Feeds, constants and outputs keep memory
+//! writes never lies on what it reads. Parts of a buffer live and move with it.
+//! Feeds, constants and outputs keep memory
 //! of their own: runs to come need the first two, the caller the last.
 
 use std::collections::BTreeSet;
@@ -33,23 +34,31 @@ struct Life {
     last: usize,
 }
 
+/// `None` for what keeps memory of its own, and for parts, which have none.
 fn lives(plan: &Plan) -> Vec<Option<Life>> {
     let mut lives: Vec<Option<Life>> = vec![None; plan.buffers.len()];
     for (at, step) in plan.steps.iter().enumerate() {
         for id in step.inputs.iter().chain(&step.outputs) {
-            let first = lives[id.index()].map_or(at, |life| life.first);
-            lives[id.index()] = Some(Life { first, last: at });
+            let whole = whole(plan, *id);
+            let first = lives[whole].map_or(at, |life| life.first);
+            lives[whole] = Some(Life { first, last: at });
         }
     }
-    for (life, spec) in lives.iter_mut().zip(&plan.buffers) {
+    for (i, spec) in plan.buffers.iter().enumerate() {
         if spec.content != Content::Computed {
-            *life = None;
+            lives[whole(plan, BufferId(i as u32))] = None;
         }
     }
     for output in &plan.outputs {
-        lives[output.buffer.index()] = None;
+        lives[whole(plan, output.buffer)] = None;
     }
     lives
+}
+
+/// The buffer whose memory `id` is in.
+fn whole(plan: &Plan, id: BufferId) -> usize {
+    let part_of = plan.buffers[id.index()].part_of;
+    part_of.map_or(id, |(whole, _)| whole).index()
 }
 
 /// The buffers that each step touches first, and those that it touches last.
@@ -67,7 +76,8 @@ fn events(plan: &Plan, lives: &[Option<Life>]) -> Vec<(Vec<usize>, Vec<usize>)> 
 /// The most bytes that are alive at a step: what no sharing can go below.
 fn peak(plan: &Plan, lives: &[Option<Life>]) -> u64 {
     let bytes = |buffer: &usize| plan.buffers[*buffer].bytes();
-    let always = (0..lives.len()).filter(|&b| lives[b].is_none());
+    let own = |&b: &usize| lives[b].is_none() && plan.buffers[b].part_of.is_none();
+    let always = (0..lives.len()).filter(own);
     let mut alive: u64 = always.map(|b| bytes(&b)).sum();
     let mut most = alive;
     for (begin, end) in events(plan, lives) {
@@ -127,6 +137,9 @@ fn merge(plan: &mut Plan, piece: &[usize]) {
     }
     plan.buffers = kept;
     let renumber = |id: &mut BufferId| *id = number[id.index()];
+    for (whole, _) in plan.buffers.iter_mut().filter_map(|b| b.part_of.as_mut()) {
+        renumber(whole);
+    }
     for step in &mut plan.steps {
         step.inputs.iter_mut().for_each(renumber);
         step.outputs.iter_mut().for_each(renumber);
@@ -156,7 +169,11 @@ mod tests {
     use crate::plan::PlanOptions;
 
     fn plan(g: &Graph, outputs: &[NodeId], fuse: bool, share: bool) -> Plan {
-        let options = PlanOptions { fuse, share };
+        let options = PlanOptions {
+            fuse,
+            share,
+            rows: false,
+        };
         Plan::with_options(g, outputs, &Target::default(), &options).unwrap()
     }
 

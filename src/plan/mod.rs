@@ -8,15 +8,15 @@ mod access;
 mod chain;
 mod chain_text;
 mod cse;
-// The seam for kernels that end with one; none does yet.
-#[cfg_attr(not(test), expect(dead_code))]
 mod epilogue;
 mod fold;
 mod fuse;
 mod lifetimes;
 mod masks;
 mod nodes;
+mod order;
 mod planner;
+mod rows;
 
 use std::fmt;
 
@@ -62,7 +62,14 @@ pub struct BufferSpec {
     pub elements: usize,
     /// What it starts with.
     pub content: Content,
+    /// The buffer that this one is a part of, and its first element there (a
+    /// multiple of [`SLICE`]); `None` if it has memory of its own.
+    pub part_of: Option<(BufferId, usize)>,
 }
+
+/// Parts of a buffer start at multiples of this many elements: 256 bytes, which
+/// every adapter can bind.
+pub const SLICE: usize = 64;
 
 impl BufferSpec {
     /// Its size in bytes: whole blocks of 16, at least one, so that kernels
@@ -137,8 +144,11 @@ pub struct Output {
 /// for what a compiler makes of a longer kernel.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PlanOptions {
-    /// Let one kernel compute several elementwise ops.
+    /// Let one kernel compute several ops.
     pub fuse: bool,
+    /// Let one be a row program: a small network, forward and backward. Only
+    /// where kernels are fused.
+    pub rows: bool,
     /// Let values share memory that are not needed at the same time.
     pub share: bool,
 }
@@ -147,6 +157,7 @@ impl Default for PlanOptions {
     fn default() -> Self {
         PlanOptions {
             fuse: true,
+            rows: true,
             share: true,
         }
     }
@@ -195,7 +206,8 @@ impl Plan {
     /// The bytes of all buffers together: what a run takes. At least
     /// [`peak_bytes`](Plan::peak_bytes), and little more.
     pub fn bytes(&self) -> u64 {
-        self.buffers.iter().map(BufferSpec::bytes).sum()
+        let whole = self.buffers.iter().filter(|b| b.part_of.is_none());
+        whole.map(BufferSpec::bytes).sum()
     }
 }
 
@@ -216,9 +228,13 @@ impl fmt::Display for Plan {
                 Content::Constant(_) => "constant",
                 Content::Computed => "computed",
             };
+            let part = match b.part_of {
+                Some((whole, first)) => format!(", in b{} from {first}", whole.0),
+                None => String::new(),
+            };
             writeln!(
                 f,
-                "  b{i}: {} x f32, {content}  \"{}\"",
+                "  b{i}: {} x f32, {content}{part}  \"{}\"",
                 b.elements, b.label
             )?;
         }
@@ -248,4 +264,14 @@ impl fmt::Display for Plan {
         }
         Ok(())
     }
+}
+
+/// For tests of the other passes.
+#[cfg(test)]
+fn without_rows(graph: &Graph, outputs: &[NodeId]) -> Result<Plan> {
+    let options = PlanOptions {
+        rows: false,
+        ..PlanOptions::default()
+    };
+    Plan::with_options(graph, outputs, &Target::default(), &options)
 }

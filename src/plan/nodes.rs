@@ -3,15 +3,17 @@
 
 use std::collections::HashMap;
 
+use super::order::{Item, Order};
+use super::rows::Region;
 use super::{cse, masks};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Kind, Lowering, Node, NodeId, Target};
+use crate::graph::{Graph, Kind, Lowering, Meaning, Node, NodeId, Target};
 use crate::shape::Shape;
 
 /// The nodes of a graph that a plan needs.
 pub(super) struct Nodes<'g> {
     graph: &'g Graph,
-    needed: Vec<bool>,
+    order: Order,
     lowering: Vec<Option<Lowering>>,
     holder: Vec<NodeId>,
     output: Vec<bool>,
@@ -21,24 +23,23 @@ pub(super) struct Nodes<'g> {
 }
 
 impl<'g> Nodes<'g> {
-    /// Finds what `outputs` need, lowers each op for `target`, finds what is
-    /// computed twice and, if `fuse`, what is better read.
+    /// Lowers each op of `order` for `target`, finds what is computed twice and, if `fuse`, what is better read.
     pub fn new(
         graph: &'g Graph,
         outputs: &[NodeId],
         target: &Target,
+        order: Order,
         fuse: bool,
     ) -> Result<Nodes<'g>> {
-        let needed = graph.reachable(outputs)?;
-        let lowering = lower(graph, &needed, target)?;
-        let holder = cse::holders(graph, &needed, &lowering);
+        let lowering = lower(graph, &order, target)?;
+        let holder = cse::holders(graph, &order, &lowering);
         let mut output = vec![false; graph.len()];
         for id in outputs {
             output[holder[id.index()].index()] = true;
         }
         let mut nodes = Nodes {
             graph,
-            needed,
+            order,
             lowering,
             holder,
             output,
@@ -53,27 +54,58 @@ impl<'g> Nodes<'g> {
     }
 
     fn find_readers(&mut self) {
-        for (id, node) in self.graph.nodes() {
-            if !self.holds(id) {
-                continue;
-            }
-            for &input in self.better.get(&id).unwrap_or(&node.inputs) {
-                let readers = &mut self.readers[self.holder[input.index()].index()];
-                if readers.last() != Some(&id) {
-                    readers.push(id);
-                }
+        let held: Vec<NodeId> = self.held().map(|(id, _)| id).collect();
+        for id in held {
+            for input in self.inputs(id).to_vec() {
+                self.add_reader(input, id);
             }
         }
     }
 
-    /// The nodes whose values a plan must have: needed, no view, not equal to
-    /// an earlier one. In the order of building.
-    pub fn held(&self) -> impl DoubleEndedIterator<Item = (NodeId, &'g Node)> {
-        self.graph.nodes().filter(|(id, _)| self.holds(*id))
+    fn add_reader(&mut self, input: NodeId, reader: NodeId) {
+        let readers = &mut self.readers[self.holder[input.index()].index()];
+        if readers.last() != Some(&reader) {
+            readers.push(reader);
+        }
     }
 
-    fn holds(&self, id: NodeId) -> bool {
-        self.needed[id.index()] && self.holder[id.index()] == id
+    /// Counts a row program among the readers of what it reads.
+    pub fn add_readers(&mut self, region: &Region) {
+        let Some(reader) = region.members().next() else {
+            return;
+        };
+        for &input in region.leaves.iter().chain(&region.shared) {
+            self.add_reader(input, reader);
+        }
+    }
+
+    /// What is to be done, in order.
+    pub fn items(&self) -> &[Item] {
+        &self.order.items
+    }
+
+    /// When a node is computed, for comparing.
+    pub fn time(&self, id: NodeId) -> usize {
+        self.order.time(id)
+    }
+
+    /// The nodes whose values a plan must have: needed, no view, not equal to
+    /// an earlier one, and not computed by a row program. In order.
+    pub fn held(&self) -> impl DoubleEndedIterator<Item = (NodeId, &'g Node)> {
+        self.order.items.iter().filter_map(|item| match *item {
+            Item::Node(id) if self.holds(id) => Some((id, self.graph.node(id).ok()?)),
+            _ => None,
+        })
+    }
+
+    /// Whether the node holds its own value.
+    pub fn holds(&self, id: NodeId) -> bool {
+        self.holder[id.index()] == id
+    }
+
+    /// Whether the node is a leaf.
+    pub fn is_leaf(&self, id: NodeId) -> bool {
+        self.graph.node(id).is_ok_and(|node| node.op().is_none())
     }
 
     /// The node that holds the value of `id`.
@@ -107,28 +139,40 @@ impl<'g> Nodes<'g> {
     }
 }
 
-fn lower(graph: &Graph, needed: &[bool], target: &Target) -> Result<Vec<Option<Lowering>>> {
-    let lower = |(id, node): (NodeId, &Node)| -> Result<Option<Lowering>> {
-        let Kind::Op(op) = &node.kind else {
-            return Ok(None);
-        };
-        if !needed[id.index()] {
-            return Ok(None);
+fn lower(graph: &Graph, order: &Order, target: &Target) -> Result<Vec<Option<Lowering>>> {
+    let mut all = vec![None; graph.len()];
+    for &item in &order.items {
+        let Item::Node(id) = item else { continue };
+        let node = graph.node(id)?;
+        let Kind::Op(op) = &node.kind else { continue };
+        let mut shapes = Vec::with_capacity(node.inputs.len());
+        for &input in &node.inputs {
+            shapes.push(graph.shape(input)?);
         }
-        let shapes = shapes(graph, node)?;
-        let lowering = op.lower(&shapes, &node.shape, target);
+        let mut lowering = op.lower(&shapes, &node.shape, target);
+        if is_one_term(&lowering, &shapes) {
+            lowering = Lowering::View;
+        }
         if lowering == Lowering::View && node.inputs.is_empty() {
-            return Err(Error::Graph(format!(
-                "`{}` is a view of nothing",
-                node.label
-            )));
+            let label = &node.label;
+            return Err(Error::Graph(format!("`{label}` is a view of nothing")));
         }
-        Ok(Some(lowering))
-    };
-    graph.nodes().map(lower).collect()
+        all[id.index()] = Some(lowering);
+    }
+    Ok(all)
 }
 
-/// The shapes of what a node reads.
-fn shapes<'g>(graph: &'g Graph, node: &Node) -> Result<Vec<&'g Shape>> {
-    node.inputs.iter().map(|&id| graph.shape(id)).collect()
+/// Whether an op is a sum of one term (over a batch of one row), which is that
+/// term.
+fn is_one_term(lowering: &Lowering, inputs: &[&Shape]) -> bool {
+    let Lowering::Calls {
+        meaning: Meaning::Sum { axes, divisor },
+        ..
+    } = lowering
+    else {
+        return false;
+    };
+    let [input] = inputs else { return false };
+    let sizes = axes.iter().map(|&axis| input.dims().get(axis).copied());
+    *divisor == 1 && sizes.into_iter().all(|size| size == Some(1))
 }

@@ -2,14 +2,19 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::epilogue::{self, Epilogue};
 use super::fuse::{self, Group, Groups};
 use super::nodes::Nodes;
+use super::order::{Item, Order};
+use super::rows::{self, Region, RowProgram, SharedAt};
 use super::{
     BufferId, BufferSpec, Content, Feed, KernelSource, MAX_WORKGROUPS, Output, Plan, PlanOptions,
-    Step, fold, lifetimes,
+    SLICE, Step, fold, lifetimes,
 };
 use crate::error::{Error, Result};
-use crate::graph::{Call, Graph, Kind, Lowering, Node, NodeId, Operand, Target};
+use crate::graph::{Call, Graph, Kind, Lowering, NodeId, Operand, Target};
+use crate::ops::shader_lib::EPILOGUE;
+use crate::ops::template;
 use crate::tensor::Tensor;
 
 /// A plan in the making.
@@ -43,41 +48,67 @@ impl<'g> Planner<'g> {
 
     /// The plan that computes `outputs`.
     pub(super) fn plan(mut self, outputs: &[NodeId]) -> Result<Plan> {
-        let nodes = Nodes::new(self.graph, outputs, self.target, self.options.fuse)?;
-        let groups = fuse::groups(self.graph, &nodes, self.target, self.options.fuse)?;
-        for (id, node) in nodes.held() {
-            self.compute(&nodes, &groups, id, node)?;
+        let needed = self.graph.reachable(outputs)?;
+        let regions = self.regions(&needed, outputs);
+        let order = Order::new(self.graph, &needed, &regions)?;
+        let fuse = self.options.fuse;
+        let mut nodes = Nodes::new(self.graph, outputs, self.target, order, fuse)?;
+        for region in &regions {
+            nodes.add_readers(region);
+        }
+        let groups = fuse::groups(self.graph, &nodes, self.target, fuse)?;
+        self.leaves(&nodes, &regions);
+        for &item in nodes.items() {
+            match item {
+                Item::Node(id) => self.compute(&nodes, &groups, id)?,
+                Item::Region(i) => self.rows(&nodes, &regions[i])?,
+            }
         }
         self.read_back(&nodes, outputs)?;
         lifetimes::apply(&mut self.plan, self.options.share);
         Ok(self.plan)
     }
 
-    /// Gives a node's value a place, and the steps that it takes.
-    fn compute(
-        &mut self,
-        nodes: &Nodes<'_>,
-        groups: &Groups,
-        id: NodeId,
-        node: &Node,
-    ) -> Result<()> {
-        let place = match (&node.kind, nodes.lowering(id)) {
-            (Kind::Input | Kind::Parameter, _) => self.feed(node),
-            (Kind::Constant(value), _) => self.constant(&node.label, value.clone()),
-            (Kind::Op(_), Some(Lowering::Map(_))) => {
-                return match groups.ending_at(id) {
-                    Some(group) => self.group(nodes, group),
-                    None => Ok(()), // inside a group that ends later
+    /// The parts of the graph that row programs do.
+    fn regions(&self, needed: &[bool], outputs: &[NodeId]) -> Vec<Region> {
+        if !self.options.fuse || !self.options.rows {
+            return Vec::new();
+        }
+        let mut kept = vec![false; self.graph.len()];
+        for &id in outputs {
+            kept[id.index()] = true;
+        }
+        let ops = self
+            .graph
+            .nodes()
+            .map(|(id, node)| needed[id.index()] && node.op().is_some());
+        let todo: Vec<bool> = ops.collect();
+        rows::find_all(self.graph, &todo, &kept, self.target)
+    }
+
+    /// Gives an op's value a place, and the steps that it takes.
+    fn compute(&mut self, nodes: &Nodes<'_>, groups: &Groups, id: NodeId) -> Result<()> {
+        if !nodes.holds(id) {
+            return Ok(()); // a view, or equal to another
+        }
+        match nodes.lowering(id) {
+            Some(Lowering::Map(_)) => match groups.ending_at(id) {
+                // Computed already, as an epilogue.
+                Some(_) if self.place[id.index()].is_some() => Ok(()),
+                Some(group) => self.group(nodes, group),
+                None => Ok(()), // inside a group that ends later
+            },
+            Some(Lowering::Calls { scratch, calls, .. }) => {
+                let epilogue = if self.options.fuse {
+                    epilogue::of(self.graph, nodes, groups, id, calls, self.target)?
+                } else {
+                    None
                 };
+                self.calls(nodes, id, scratch, calls, epilogue)
             }
-            (Kind::Op(_), Some(Lowering::Calls { scratch, calls, .. })) => {
-                self.calls(nodes, id, scratch, calls)?
-            }
-            // A view is held by what it views.
-            (Kind::Op(_), Some(Lowering::View) | None) => return Ok(()),
-        };
-        self.place[id.index()] = Some(place);
-        Ok(())
+            // Leaves have their places; a view is held by what it views.
+            Some(Lowering::View) | None => Ok(()),
+        }
     }
 
     /// Lists what is read back, each node once.
@@ -95,6 +126,116 @@ impl<'g> Planner<'g> {
         Ok(())
     }
 
+    /// Gives every leaf its place. Small leaves that row programs read as
+    /// shared values lie together, so that they take one binding.
+    fn leaves(&mut self, nodes: &Nodes<'_>, regions: &[Region]) {
+        let mut together = vec![false; self.graph.len()];
+        for id in regions.iter().flat_map(|r| &r.shared) {
+            let holder = nodes.holder(*id);
+            together[holder.index()] = nodes.is_leaf(holder);
+        }
+        let pack = together
+            .contains(&true)
+            .then(|| self.buffer("shared values", 0, Content::Computed));
+        for (id, node) in nodes.held() {
+            let content = match &node.kind {
+                Kind::Input | Kind::Parameter => Content::Fed,
+                Kind::Constant(value) => Content::Constant(value.clone()),
+                Kind::Op(_) => continue,
+            };
+            let buffer = match pack {
+                Some(pack) if together[id.index()] => {
+                    self.append(&node.label, node.shape.numel(), content, pack)
+                }
+                _ => self.buffer(&node.label, node.shape.numel(), content),
+            };
+            if node.is_fed() {
+                self.plan.feeds.push(Feed {
+                    label: node.label.clone(),
+                    shape: node.shape.clone(),
+                    buffer,
+                });
+            }
+            self.place[id.index()] = Some(buffer);
+        }
+    }
+
+    /// One row program: its kernel, its finishing passes, its results' places.
+    fn rows(&mut self, nodes: &Nodes<'_>, region: &Region) -> Result<()> {
+        let mut buffers: Vec<BufferId> = Vec::new();
+        let mut shared = Vec::with_capacity(region.shared.len());
+        for &id in &region.shared {
+            let place = self.at(nodes.holder(id))?;
+            let (buffer, first) = match self.plan.buffers[place.index()].part_of {
+                Some(part) => part,
+                None => (place, 0),
+            };
+            let known = buffers.iter().position(|&b| b == buffer);
+            let buffer = known.unwrap_or_else(|| {
+                buffers.push(buffer);
+                buffers.len() - 1
+            });
+            shared.push(SharedAt { buffer, first });
+        }
+        let program = RowProgram::new(self.graph, region, &shared, self.target);
+        let mut reads = Vec::with_capacity(region.leaves.len() + buffers.len());
+        for &leaf in &region.leaves {
+            reads.push(self.at(nodes.holder(leaf))?);
+        }
+        reads.extend(buffers);
+
+        let sums = self.buffer(
+            "sums over the rows",
+            program.sums_elements,
+            Content::Computed,
+        );
+        for &(id, first) in &program.sums {
+            self.place[id.index()] = Some(self.slice(id, sums, first)?);
+        }
+        let mut stores = Vec::new();
+        if !program.stores.is_empty() {
+            let buffer = self.buffer("values by row", program.stores_elements, Content::Computed);
+            for &(id, first) in &program.stores {
+                self.place[id.index()] = Some(self.slice(id, buffer, first)?);
+            }
+            stores.push(buffer);
+        }
+
+        // The node that a failure is reported for: the last that it computes.
+        let Some(id) = region.members().max() else {
+            return Ok(());
+        };
+        let parts: Vec<BufferId> = program
+            .finish
+            .iter()
+            .map(|pass| self.buffer("sums of workgroups", pass.parts, Content::Computed))
+            .collect();
+        let first = parts.first().copied().unwrap_or(sums);
+        let kernel = self.kernel(program.kernel);
+        let writes = [vec![first], stores].concat();
+        self.step(
+            &[id],
+            kernel,
+            program.params,
+            reads,
+            writes,
+            program.workgroups,
+        )?;
+        for (i, pass) in program.finish.into_iter().enumerate() {
+            let to = parts.get(i + 1).copied().unwrap_or(sums);
+            let kernel = self.kernel(pass.kernel);
+            self.step(
+                &[id],
+                kernel,
+                pass.params,
+                vec![parts[i]],
+                vec![to],
+                pass.workgroups,
+            )?;
+        }
+        Ok(())
+    }
+
     fn at(&self, id: NodeId) -> Result<BufferId> {
         self.place[id.index()]
             .ok_or_else(|| Error::Graph(format!("node {id} is used before it is computed")))
@@ -105,6 +246,7 @@ impl<'g> Planner<'g> {
             label: label.to_string(),
             elements,
             content,
+            part_of: None,
         });
         BufferId(self.plan.buffers.len() as u32 - 1)
     }
@@ -113,14 +255,29 @@ impl<'g> Planner<'g> {
         self.buffer(label, value.shape().numel(), Content::Constant(value))
     }
 
-    fn feed(&mut self, node: &Node) -> BufferId {
-        let buffer = self.buffer(&node.label, node.shape.numel(), Content::Fed);
-        self.plan.feeds.push(Feed {
-            label: node.label.clone(),
-            shape: node.shape.clone(),
-            buffer,
-        });
-        buffer
+    /// A new part at the end of `whole`, which grows by it.
+    fn append(
+        &mut self,
+        label: &str,
+        elements: usize,
+        content: Content,
+        whole: BufferId,
+    ) -> BufferId {
+        let first = self.plan.buffers[whole.index()]
+            .elements
+            .next_multiple_of(SLICE);
+        self.plan.buffers[whole.index()].elements = first + elements;
+        let part = self.buffer(label, elements, content);
+        self.plan.buffers[part.index()].part_of = Some((whole, first));
+        part
+    }
+
+    /// The value of `id` as a part of `whole`.
+    fn slice(&mut self, id: NodeId, whole: BufferId, first: usize) -> Result<BufferId> {
+        let node = self.graph.node(id)?;
+        let part = self.buffer(&node.label, node.shape.numel(), Content::Computed);
+        self.plan.buffers[part.index()].part_of = Some((whole, first));
+        Ok(part)
     }
 
     /// The step of a group of elementwise ops.
@@ -159,20 +316,25 @@ impl<'g> Planner<'g> {
         Ok(())
     }
 
-    /// The steps of an op with kernels written by hand.
+    /// The steps of an op with kernels written by hand, the last of which ends
+    /// with `epilogue`.
     fn calls(
         &mut self,
         nodes: &Nodes<'_>,
         id: NodeId,
         scratch: &[usize],
         calls: &[Call],
-    ) -> Result<BufferId> {
+        epilogue: Option<Epilogue>,
+    ) -> Result<()> {
         let node = self.graph.node(id)?;
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for &input in nodes.inputs(id) {
             inputs.push(self.at(nodes.holder(input))?);
         }
-        let output = self.buffer(&node.label, node.shape.numel(), Content::Computed);
+        let stored = epilogue.as_ref().and_then(Epilogue::output).unwrap_or(id);
+        let label = &self.graph.node(stored)?.label;
+        let output = self.buffer(label, node.shape.numel(), Content::Computed);
+        self.place[stored.index()] = Some(output);
         let part = |(i, &elements): (usize, &usize)| {
             let label = format!("{} (part {i})", node.label);
             self.buffer(&label, elements, Content::Computed)
@@ -184,13 +346,24 @@ impl<'g> Planner<'g> {
             Operand::Scratch(i) => scratch[i],
         };
         for call in calls.iter().filter(|c| c.workgroups > 0) {
-            let reads: Vec<_> = call.inputs.iter().map(|&i| find(i)).collect();
+            let mut reads: Vec<_> = call.inputs.iter().map(|&i| find(i)).collect();
             let writes = vec![find(call.output)];
-            let kernel = self.kernel(written_by_hand(call));
-            let params = call.params.clone();
-            self.step(&[id], kernel, params, reads, writes, call.workgroups)?;
+            let mut kernel = written_by_hand(call, epilogue.as_ref())?;
+            let mut params = call.params.clone();
+            let mut ids = vec![id];
+            if let Some(epilogue) = epilogue.as_ref().filter(|e| e.ends(call)) {
+                kernel = epilogue.added_to(kernel)?;
+                params.resize(params.len().next_multiple_of(4), 0);
+                params.extend(&epilogue.params);
+                for &read in &epilogue.reads {
+                    reads.push(self.at(read)?);
+                }
+                ids.extend(&epilogue.members);
+            }
+            let kernel = self.kernel(kernel);
+            self.step(&ids, kernel, params, reads, writes, call.workgroups)?;
         }
-        Ok(output)
+        Ok(())
     }
 
     fn kernel(&mut self, kernel: KernelSource) -> usize {
@@ -247,14 +420,25 @@ fn fold(workgroups: u64) -> Option<[u32; 2]> {
     Some([workgroups.div_ceil(rows) as u32, rows as u32])
 }
 
-fn written_by_hand(call: &Call) -> KernelSource {
-    KernelSource {
-        label: call.kernel.entry.to_string(),
-        entry: call.kernel.entry.to_string(),
-        source: join(call.kernel.libs, call.kernel.source),
+/// The kernel of a call, with the functions of its epilogue in their place.
+fn written_by_hand(call: &Call, epilogue: Option<&Epilogue>) -> Result<KernelSource> {
+    let kernel = &call.kernel;
+    let epilogue = epilogue.filter(|e| e.ends(call));
+    let lib = |&lib: &&'static str| match epilogue {
+        Some(epilogue) if lib == EPILOGUE => epilogue.source.clone(),
+        _ => lib.to_string(),
+    };
+    let libs: Vec<String> = kernel.libs.iter().map(lib).collect();
+    let libs: Vec<&str> = libs.iter().map(String::as_str).collect();
+    let text = join(&libs, kernel.source);
+    Ok(KernelSource {
+        label: kernel.entry.to_string(),
+        entry: kernel.entry.to_string(),
+        source: template::expand(&text, &kernel.settings)
+            .map_err(|e| Error::Graph(format!("kernel `{}`: {e}", kernel.entry)))?,
         reads: call.inputs.len(),
         writes: 1,
-    }
+    })
 }
 
 /// WGSL has no include: the files one after the other.
