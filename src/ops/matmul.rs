@@ -149,7 +149,7 @@ fn depth_with(k: usize, part: usize) -> usize {
 }
 
 /// The longest path for any target: shorter parts make it shorter (tested).
-fn depth(k: usize, outputs: usize) -> usize {
+pub(crate) fn depth(k: usize, outputs: usize) -> usize {
     depth_with(k, longest_part(outputs))
 }
 

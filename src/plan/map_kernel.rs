@@ -85,6 +85,7 @@ pub fn make(call: &MapCall, inputs: &[&Shape], output: &Shape) -> Result<Made> {
                 &format!("{}\n{}", call.source, text(call, &access, wide)),
             ),
             reads: inputs.len(),
+            writes: 1,
         },
         params,
         workgroups: (items as u64).div_ceil(WG_SIZE),

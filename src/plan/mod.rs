@@ -6,6 +6,7 @@
 
 mod map_kernel;
 mod planner;
+mod rows;
 
 use std::fmt;
 
@@ -51,7 +52,14 @@ pub struct BufferSpec {
     pub elements: usize,
     /// What it starts with.
     pub content: Content,
+    /// The buffer that this one is a part of, and its first element there (a
+    /// multiple of [`SLICE`]); `None` if it has memory of its own.
+    pub part_of: Option<(BufferId, usize)>,
 }
+
+/// Parts of a buffer start at multiples of this many elements: 256 bytes, which
+/// every adapter can bind.
+pub const SLICE: usize = 64;
 
 impl BufferSpec {
     /// Its size in bytes: whole blocks of 16, at least one, so that kernels
@@ -69,10 +77,12 @@ pub struct KernelSource {
     /// The entry point.
     pub entry: String,
     /// The WGSL text. The parameters are binding 0, then come the buffers
-    /// read, then the buffer written.
+    /// read, then the buffers written.
     pub source: String,
     /// How many buffers it reads.
     pub reads: usize,
+    /// How many buffers it writes.
+    pub writes: usize,
 }
 
 /// One dispatch.
@@ -90,8 +100,8 @@ pub struct Step {
     pub params: Vec<u32>,
     /// The buffers it reads.
     pub inputs: Vec<BufferId>,
-    /// The buffer it writes.
-    pub output: BufferId,
+    /// The buffers it writes.
+    pub outputs: Vec<BufferId>,
     /// Workgroups along x and y.
     pub grid: [u32; 2],
 }
@@ -120,6 +130,20 @@ pub struct Output {
     pub buffer: BufferId,
 }
 
+/// What a planner may do; all of it by default. No result depends on it, but
+/// for what a compiler makes of a longer kernel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PlanOptions {
+    /// Let one kernel compute several ops.
+    pub fuse: bool,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        PlanOptions { fuse: true }
+    }
+}
+
 /// Everything that a device needs to know to evaluate a graph.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Plan {
@@ -144,12 +168,23 @@ impl Plan {
 
     /// As [`new`](Plan::new), with the kernels that suit `target`.
     pub fn with_target(graph: &Graph, outputs: &[NodeId], target: &Target) -> Result<Plan> {
-        Planner::new(graph, target).plan(outputs)
+        Plan::with_options(graph, outputs, target, &PlanOptions::default())
+    }
+
+    /// As [`with_target`](Plan::with_target), with or without its passes.
+    pub fn with_options(
+        graph: &Graph,
+        outputs: &[NodeId],
+        target: &Target,
+        options: &PlanOptions,
+    ) -> Result<Plan> {
+        Planner::new(graph, target, options).plan(outputs)
     }
 
     /// The bytes of all buffers together.
     pub fn bytes(&self) -> u64 {
-        self.buffers.iter().map(BufferSpec::bytes).sum()
+        let whole = self.buffers.iter().filter(|b| b.part_of.is_none());
+        whole.map(BufferSpec::bytes).sum()
     }
 }
 
@@ -169,22 +204,27 @@ impl fmt::Display for Plan {
                 Content::Constant(_) => "constant",
                 Content::Computed => "computed",
             };
+            let part = match b.part_of {
+                Some((whole, first)) => format!(", in b{} from {first}", whole.0),
+                None => String::new(),
+            };
             writeln!(
                 f,
-                "  b{i}: {} x f32, {content}  \"{}\"",
+                "  b{i}: {} x f32, {content}{part}  \"{}\"",
                 b.elements, b.label
             )?;
         }
         for step in &self.steps {
             let reads: Vec<_> = step.inputs.iter().map(|b| format!("b{}", b.0)).collect();
+            let writes: Vec<_> = step.outputs.iter().map(|b| format!("b{}", b.0)).collect();
             let mark = match step.role {
                 Role::Forward => ' ',
                 Role::Backward => '~',
             };
             writeln!(
                 f,
-                " {mark}b{} = {}({}) on {}x{}  {} \"{}\"",
-                step.output.0,
+                " {mark}{} = {}({}) on {}x{}  {} \"{}\"",
+                writes.join(", "),
                 self.kernels[step.kernel].label,
                 reads.join(", "),
                 step.grid[0],

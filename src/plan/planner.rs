@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use super::{
-    BufferId, BufferSpec, Content, Feed, KernelSource, MAX_WORKGROUPS, Output, Plan, Step,
-    map_kernel,
+    BufferId, BufferSpec, Content, Feed, KernelSource, MAX_WORKGROUPS, Output, Plan, PlanOptions,
+    SLICE, Step, map_kernel,
+    rows::{self, Region, RowProgram, SharedAt},
 };
 use crate::error::{Error, Result};
 use crate::graph::{Call, Graph, Kind, Lowering, NodeId, Operand, Target};
@@ -14,16 +15,20 @@ use crate::ops::template;
 pub(super) struct Planner<'g> {
     graph: &'g Graph,
     target: &'g Target,
+    options: &'g PlanOptions,
     plan: Plan,
     kernel_index: HashMap<(String, String), usize>,
+    /// Ops that no step computes yet.
+    todo: Vec<bool>,
     place: Vec<Option<BufferId>>,
 }
 
 impl<'g> Planner<'g> {
-    pub(super) fn new(graph: &'g Graph, target: &'g Target) -> Self {
+    pub(super) fn new(graph: &'g Graph, target: &'g Target, options: &'g PlanOptions) -> Self {
         Planner {
             graph,
             target,
+            options,
             plan: Plan {
                 buffers: Vec::new(),
                 kernels: Vec::new(),
@@ -32,6 +37,7 @@ impl<'g> Planner<'g> {
                 outputs: Vec::new(),
             },
             kernel_index: HashMap::new(),
+            todo: Vec::new(),
             place: vec![None; graph.len()],
         }
     }
@@ -39,20 +45,35 @@ impl<'g> Planner<'g> {
     /// The plan that computes `outputs`.
     pub(super) fn plan(mut self, outputs: &[NodeId]) -> Result<Plan> {
         let needed = self.graph.reachable(outputs)?;
-        for (id, node) in self.graph.nodes() {
-            if needed[id.index()] {
-                let place = match &node.kind {
-                    Kind::Input | Kind::Parameter => self.feed(id)?,
-                    Kind::Constant(value) => self.buffer(
-                        &node.label,
-                        value.shape().numel(),
-                        Content::Constant(value.clone()),
-                    ),
-                    Kind::Op(_) => self.lower(id)?,
-                };
-                self.place[id.index()] = Some(place);
+        let mut kept = vec![false; self.graph.len()];
+        for &id in outputs {
+            kept[id.index()] = true;
+        }
+        let is_op = |id: NodeId| self.graph.node(id).is_ok_and(|n| n.op().is_some());
+        let all = self.graph.nodes().map(|(id, _)| id);
+        self.todo = all.map(|id| needed[id.index()] && is_op(id)).collect();
+        let regions = if self.options.fuse {
+            rows::find_all(self.graph, &self.todo, &kept, self.target)
+        } else {
+            Vec::new()
+        };
+
+        self.leaves(&needed, &regions)?;
+        for region in &regions {
+            for id in region.members() {
+                self.todo[id.index()] = false;
             }
         }
+        for region in &regions {
+            self.lower_ready()?;
+            self.rows(region)?;
+        }
+        self.lower_ready()?;
+        self.outputs(outputs)?;
+        Ok(self.plan)
+    }
+
+    fn outputs(&mut self, outputs: &[NodeId]) -> Result<()> {
         for &id in outputs {
             let node = self.graph.node(id)?;
             if self.plan.outputs.iter().any(|o| o.node == id) {
@@ -65,7 +86,132 @@ impl<'g> Planner<'g> {
                 buffer: self.at(id)?,
             });
         }
-        Ok(self.plan)
+        Ok(())
+    }
+
+    /// Gives every leaf its place. Small leaves that row programs read as
+    /// shared values lie together, so that they take one binding.
+    fn leaves(&mut self, needed: &[bool], regions: &[Region]) -> Result<()> {
+        let mut together = vec![false; self.graph.len()];
+        for id in regions.iter().flat_map(|r| &r.shared) {
+            together[id.index()] = self.graph.node(*id)?.op().is_none();
+        }
+        let pack = together
+            .contains(&true)
+            .then(|| self.buffer("shared values", 0, Content::Computed));
+        for (id, node) in self.graph.nodes() {
+            let content = match &node.kind {
+                Kind::Input | Kind::Parameter => Content::Fed,
+                Kind::Constant(value) => Content::Constant(value.clone()),
+                Kind::Op(_) => continue,
+            };
+            if !needed[id.index()] {
+                continue;
+            }
+            let buffer = match pack {
+                Some(pack) if together[id.index()] => {
+                    self.append(&node.label, node.shape.numel(), content, pack)
+                }
+                _ => self.buffer(&node.label, node.shape.numel(), content),
+            };
+            if node.is_fed() {
+                self.plan.feeds.push(Feed {
+                    label: node.label.clone(),
+                    shape: node.shape.clone(),
+                    buffer,
+                });
+            }
+            self.place[id.index()] = Some(buffer);
+        }
+        Ok(())
+    }
+
+    /// Lowers, in order, every node that is to be done and has its inputs.
+    fn lower_ready(&mut self) -> Result<()> {
+        for (id, node) in self.graph.nodes() {
+            let ready = |i: &NodeId| self.place[i.index()].is_some();
+            if self.todo[id.index()] && node.inputs.iter().all(ready) {
+                self.todo[id.index()] = false;
+                self.place[id.index()] = Some(self.lower(id)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// One row program: its kernel, its finishing passes, its results' places.
+    fn rows(&mut self, region: &Region) -> Result<()> {
+        let mut buffers: Vec<BufferId> = Vec::new();
+        let mut shared = Vec::with_capacity(region.shared.len());
+        for &id in &region.shared {
+            let place = self.at(id)?;
+            let (buffer, first) = match self.plan.buffers[place.index()].part_of {
+                Some(part) => part,
+                None => (place, 0),
+            };
+            let known = buffers.iter().position(|&b| b == buffer);
+            let buffer = known.unwrap_or_else(|| {
+                buffers.push(buffer);
+                buffers.len() - 1
+            });
+            shared.push(SharedAt { buffer, first });
+        }
+        let program = RowProgram::new(self.graph, region, &shared, self.target);
+        let mut reads = Vec::with_capacity(region.leaves.len() + buffers.len());
+        for &leaf in &region.leaves {
+            reads.push(self.at(leaf)?);
+        }
+        reads.extend(buffers);
+
+        let sums = self.buffer(
+            "sums over the rows",
+            program.sums_elements,
+            Content::Computed,
+        );
+        for &(id, first) in &program.sums {
+            self.place[id.index()] = Some(self.slice(id, sums, first)?);
+        }
+        let mut stores = Vec::new();
+        if !program.stores.is_empty() {
+            let buffer = self.buffer("values by row", program.stores_elements, Content::Computed);
+            for &(id, first) in &program.stores {
+                self.place[id.index()] = Some(self.slice(id, buffer, first)?);
+            }
+            stores.push(buffer);
+        }
+
+        // The node that a failure is reported for: the last that it computes.
+        let Some(id) = region.members().max() else {
+            return Ok(());
+        };
+        let parts: Vec<BufferId> = program
+            .finish
+            .iter()
+            .map(|pass| self.buffer("sums of workgroups", pass.parts, Content::Computed))
+            .collect();
+        let first = parts.first().copied().unwrap_or(sums);
+        let kernel = self.kernel(program.kernel);
+        let writes = [vec![first], stores].concat();
+        self.step(
+            id,
+            kernel,
+            program.params,
+            reads,
+            writes,
+            program.workgroups,
+        )?;
+        for (i, pass) in program.finish.into_iter().enumerate() {
+            let to = parts.get(i + 1).copied().unwrap_or(sums);
+            let kernel = self.kernel(pass.kernel);
+            self.step(
+                id,
+                kernel,
+                pass.params,
+                vec![parts[i]],
+                vec![to],
+                pass.workgroups,
+            )?;
+        }
+        Ok(())
     }
 
     fn at(&self, id: NodeId) -> Result<BufferId> {
@@ -78,19 +224,34 @@ impl<'g> Planner<'g> {
             label: label.to_string(),
             elements,
             content,
+            part_of: None,
         });
         BufferId(self.plan.buffers.len() as u32 - 1)
     }
 
-    fn feed(&mut self, id: NodeId) -> Result<BufferId> {
+    /// A new part at the end of `whole`, which grows by it.
+    fn append(
+        &mut self,
+        label: &str,
+        elements: usize,
+        content: Content,
+        whole: BufferId,
+    ) -> BufferId {
+        let first = self.plan.buffers[whole.index()]
+            .elements
+            .next_multiple_of(SLICE);
+        self.plan.buffers[whole.index()].elements = first + elements;
+        let part = self.buffer(label, elements, content);
+        self.plan.buffers[part.index()].part_of = Some((whole, first));
+        part
+    }
+
+    /// The value of `id` as a part of `whole`.
+    fn slice(&mut self, id: NodeId, whole: BufferId, first: usize) -> Result<BufferId> {
         let node = self.graph.node(id)?;
-        let buffer = self.buffer(&node.label, node.shape.numel(), Content::Fed);
-        self.plan.feeds.push(Feed {
-            label: node.label.clone(),
-            shape: node.shape.clone(),
-            buffer,
-        });
-        Ok(buffer)
+        let part = self.buffer(&node.label, node.shape.numel(), Content::Computed);
+        self.plan.buffers[part.index()].part_of = Some((whole, first));
+        Ok(part)
     }
 
     fn lower(&mut self, id: NodeId) -> Result<BufferId> {
@@ -111,7 +272,14 @@ impl<'g> Planner<'g> {
                 if node.shape.numel() > 0 {
                     let made = map_kernel::make(&call, &shapes, &node.shape)?;
                     let kernel = self.kernel(made.kernel);
-                    self.step(id, kernel, made.params, inputs, output, made.workgroups)?;
+                    self.step(
+                        id,
+                        kernel,
+                        made.params,
+                        inputs,
+                        vec![output],
+                        made.workgroups,
+                    )?;
                 }
                 Ok(output)
             }
@@ -134,7 +302,14 @@ impl<'g> Planner<'g> {
                     let reads: Vec<_> = call.inputs.iter().map(|&i| find(i)).collect();
                     let writes = find(call.output);
                     let kernel = self.kernel(written_by_hand(&call)?);
-                    self.step(id, kernel, call.params, reads, writes, call.workgroups)?;
+                    self.step(
+                        id,
+                        kernel,
+                        call.params,
+                        reads,
+                        vec![writes],
+                        call.workgroups,
+                    )?;
                 }
                 Ok(output)
             }
@@ -155,7 +330,7 @@ impl<'g> Planner<'g> {
         kernel: usize,
         params: Vec<u32>,
         inputs: Vec<BufferId>,
-        output: BufferId,
+        outputs: Vec<BufferId>,
         workgroups: u64,
     ) -> Result<()> {
         let node = self.graph.node(id)?;
@@ -167,7 +342,7 @@ impl<'g> Planner<'g> {
             kernel,
             params,
             inputs,
-            output,
+            outputs,
             grid: fold(workgroups).ok_or_else(|| {
                 Error::Limit(format!(
                     "`{}` of shape {} needs {workgroups} workgroups, more than a dispatch may have; \
@@ -198,6 +373,7 @@ fn written_by_hand(call: &Call) -> Result<KernelSource> {
         source: template::expand(&text, &kernel.settings)
             .map_err(|e| Error::Graph(format!("kernel `{}`: {e}", kernel.entry)))?,
         reads: call.inputs.len(),
+        writes: 1,
     })
 }
 
