@@ -96,7 +96,7 @@ fn sum_tree(
         workgroupBarrier();
     }
     if (lane == 0u && chunk < params.chunks) {
-        output[job] = finish(partial[0]);
+        output[job] = epilogue(finish(partial[0]), job);
     }
 }
 
@@ -123,5 +123,5 @@ fn sum_serial(
         }
         sum += block;
     }
-    output[job] = finish(sum);
+    output[job] = epilogue(finish(sum), job);
 }

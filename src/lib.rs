@@ -32,6 +32,8 @@
 #![deny(unsafe_code)]
 
 pub mod autodiff;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod bench;
 pub mod check;
 pub mod error;
 pub mod exercise;

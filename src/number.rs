@@ -1,5 +1,7 @@
 //! How numbers are written for people: float32 values in the fewest digits
-//! that read back as the same float32.
+//! that read back as the same float32. And how text from a file is shown.
+
+use std::borrow::Cow;
 
 /// A float32 in the fewest digits that give it back; powers of ten where the
 /// plain form would be long.
@@ -68,6 +70,39 @@ pub fn fill(formula: &str, operands: &[String]) -> String {
     text
 }
 
+/// Text with its control characters, which a terminal would obey, escaped.
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() {
+            true => out.extend(c.escape_default()),
+            false => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Text from a file as a person may see it: [`escaped`], and of a long one the
+/// middle left out.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    const MOST: usize = 2000;
+    if text.chars().nth(MOST).is_none() {
+        return escaped(text);
+    }
+    // More than `MOST` characters, so both places are there.
+    let place = |at: Option<(usize, char)>| at.map_or(text.len(), |(at, _)| at);
+    let start = place(text.char_indices().nth(MOST / 2));
+    let end = place(text.char_indices().rev().nth(MOST / 2));
+    Cow::Owned(format!(
+        "{}...{}",
+        escaped(&text[..start]),
+        escaped(&text[end..])
+    ))
+}
+
 /// The distance between two float32 values in units in the last place: how
 /// many float32 values one must step over to come from one to the other. NaN
 /// is at distance 0 from NaN and infinitely far from all else.
@@ -114,6 +149,17 @@ mod tests {
         assert_eq!(ulps_between(f32::from_bits(1), -f32::from_bits(1)), 2);
         assert_eq!(ulps_between(f32::NAN, 1.0), u64::MAX);
         assert_eq!(ulps_between(f32::MAX, f32::INFINITY), 1);
+    }
+
+    #[test]
+    fn text_from_a_file_commands_no_terminal() {
+        assert_eq!(printable("0.weight \u{e9}"), "0.weight \u{e9}");
+        assert_eq!(
+            printable("a\u{1b}[31mb\n\u{9b}c"),
+            "a\\u{1b}[31mb\\n\\u{9b}c"
+        );
+        let long = printable(&format!("{}\u{7}", "\u{e9}".repeat(1 << 20))).into_owned();
+        assert!(long.chars().count() < 2100 && long.ends_with("\\u{7}"));
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Shape {
                 _ => {
                     return Err(ShapeError::new(
                         "shape",
-                        format!("{dims:?} has more than 2^32 - 1 elements; split the batch"),
+                        format!("{dims:?} has more than 2^32 - 1 elements"),
                     ));
                 }
             };
@@ -172,7 +172,9 @@ mod tests {
     #[test]
     fn limits_are_checked_even_behind_a_zero() {
         assert!(Shape::new(&[0, 1 << 20, 1 << 20]).is_err());
-        assert!(Shape::new(&[usize::MAX, 2]).is_err());
+        let error = Shape::new(&[usize::MAX, 2]).unwrap_err();
+        // It may be a weight, which no batch makes smaller.
+        assert!(!error.reason.contains("batch"), "{}", error.reason);
         assert!(Shape::new(&[1; 9]).is_err());
         assert!(Shape::new(&[65_536, 65_535]).is_ok());
     }

@@ -248,6 +248,197 @@ fn no_check_compares_nothing_and_says_so() {
         .stdout(contains("NOT COMPARED"));
 }
 
+/// `wgrad grad` on a network without weights, the batch and targets in CSVs.
+fn grad_rows(net: &str, loss: &str, rows: &str, folder: &TempDir) -> Command {
+    let table = file(folder, "rows.csv", rows);
+    let mut command = wgrad();
+    command
+        .args(["grad", "--net", net, "--loss", loss, "--target-column", "y"])
+        .arg("--input")
+        .arg(table);
+    command
+}
+
+#[test]
+fn a_layer_that_changes_nothing_has_values_too() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("s.safetensors");
+    grad_rows("Identity()", "MSELoss", "x,y\n3,1\n-2,0\n", &folder)
+        .arg("--save")
+        .arg(&path)
+        .assert()
+        .success();
+    let bytes = fs::read(&path).unwrap();
+    let saved = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let floats: Vec<u8> = [3f32, -2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+    for name in ["output", "value.0"] {
+        assert_eq!(saved.tensor(name).unwrap().data(), floats, "{name}");
+    }
+    // They are checked as other outputs are.
+    let rows = "x,y\n3,1\n-2,0\n";
+    failure(grad_rows("Identity()", "BCELoss", rows, &folder), 4)
+        .stderr(contains("3").and(contains("[0, 1]").or(contains("BCEWithLogitsLoss"))));
+}
+
+#[test]
+fn what_was_not_compared_has_no_distance() {
+    let folder = TempDir::new().unwrap();
+    let rows: String = (0..30).map(|i| format!("{i},1\n")).collect();
+    let command = || {
+        let mut command = grad_rows("Linear(1, 1)", "MSELoss", &format!("x,y\n{rows}"), &folder);
+        command.args(["--no-check", "--explain"]);
+        command
+    };
+    command().assert().success().stdout(
+        contains("largest difference")
+            .not()
+            .and(contains(" 0.0\n").not()),
+    );
+    let assert = command().arg("--json").assert().success();
+    let report: serde_json::Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    assert!(report["summary"]["passed"].is_null());
+}
+
+#[test]
+fn no_rows_and_numbers_beyond_float32_earn_a_notice() {
+    let folder = TempDir::new().unwrap();
+    // npy files of no rows.
+    let header = |shape: &str| {
+        let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
+        let text = format!("{text:117}\n");
+        [b"\x93NUMPY\x01\0\x76\0".as_slice(), text.as_bytes()].concat()
+    };
+    let x = file(&folder, "x.npy", header("(0, 1)"));
+    let mut command = wgrad();
+    command.args(["grad", "--net", "Linear(1, 1)", "--loss", "MSELoss"]);
+    command.arg("--input").arg(&x).arg("--target").arg(&x);
+    command
+        .assert()
+        .stdout(contains("-0 ").not())
+        .stderr(contains("the mean of nothing"));
+    grad_rows(
+        "Sequential(Linear(1, 1), Linear(1, 1))",
+        "MSELoss",
+        "x,y\n3e38,0\n-3e38,0\n",
+        &folder,
+    )
+    .assert()
+    .stderr(contains("passes float32's range").and(contains("scale the batch")));
+}
+
+#[test]
+fn seeds_as_torch_takes_them() {
+    let folder = TempDir::new().unwrap();
+    let rows = "x,y\n1,0\n2,1\n";
+    let run = |seed: &str| {
+        let mut command = grad_rows("Linear(1, 1)", "MSELoss", rows, &folder);
+        command.args(["--seed", seed]);
+        command
+    };
+    let out = |seed: &str| run(seed).assert().success().get_output().stdout.clone();
+    assert_eq!(out("-1"), out("18446744073709551615"));
+    failure(run("18446744073709551616"), 2).stderr(contains("2^64 - 1"));
+    grad("initial_model.pth")
+        .args(["--seed", "3"])
+        .assert()
+        .success()
+        .stderr(contains("--seed is not used"));
+}
+
+#[test]
+fn networks_as_python_files() {
+    let folder = TempDir::new().unwrap();
+    let net = file(
+        &folder,
+        "net.py",
+        "import torch\nfrom torch import nn\n\nmodel = nn.Sequential(\n    nn.Linear(4, 1),\n)\n",
+    );
+    let run = |net: &Path| with_net(net.to_str().unwrap(), "MSELoss");
+    run(&net).assert().success();
+    let net = file(&folder, "bad.py", "import torch\n\nLiner(4, 1)\n");
+    failure(run(&net), 2).stderr(contains("line 3").and(contains("did you mean `Linear`")));
+    for nothing in ["", "  "] {
+        failure(with_net(nothing, "MSELoss"), 2).stderr(contains("--net is empty"));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_are_no_utf8() {
+    use std::os::unix::ffi::OsStringExt;
+    let folder = TempDir::new().unwrap();
+    let named = |start: &str, end: &str| {
+        let name = [start.as_bytes(), b"\xff", end.as_bytes()].concat();
+        folder.path().join(std::ffi::OsString::from_vec(name))
+    };
+    let (net, x, y) = (named("n", ".txt"), named("x", ".npy"), named("y", ".st"));
+    fs::write(&net, NET).unwrap();
+    fs::copy(data("in_features.npy"), &x).unwrap();
+    let target =
+        safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1, 1], &[0, 0, 128, 63])
+            .unwrap();
+    let views = [("a", target.clone()), ("b", target)];
+    fs::write(&y, safetensors::serialize(views, None).unwrap()).unwrap();
+    let mut key = y.into_os_string();
+    key.push(":b");
+    let mut command = wgrad();
+    command
+        .args(["grad", "--loss", "BCELoss", "--net"])
+        .arg(net);
+    command.arg("--input").arg(x).arg("--target").arg(key);
+    command.assert().success().stdout(contains("PASS "));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_stderr_that_takes_nothing_is_no_panic() {
+    let full = || {
+        fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap()
+    };
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("wgrad"));
+    command.args(["inspect", "/no/such/file"]).stderr(full());
+    assert_eq!(command.status().unwrap().code(), Some(4));
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("wgrad"));
+    command.arg("--cpu").stderr(full()).stdout(full());
+    assert_eq!(command.status().unwrap().code(), Some(4));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_has_no_end_is_not_read_to_its_end() {
+    let mut command = wgrad();
+    command
+        .args(["grad", "--loss", "MSELoss", "--net", "/dev/zero"])
+        .args(["--input", "x.npy", "--target", "y.npy"]);
+    failure(command, 4).stderr(contains("more than the 1048576 that are read"));
+}
+
+#[test]
+fn a_file_commands_no_terminal() {
+    let folder = TempDir::new().unwrap();
+    let key = "0.weight\u{1b}[31mX\nerror: no";
+    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![0], &[]);
+    let bytes = safetensors::serialize([(key, view.unwrap())], None).unwrap();
+    let path = file(&folder, "c.safetensors", bytes);
+    let clean = || contains("\u{1b}").not().and(contains("\\u{1b}[31mX\\n"));
+    inspect(&path).assert().success().stdout(clean());
+    let mut command = with_net("Linear(4, 1)", "MSELoss");
+    command.arg("--weights").arg(&path);
+    failure(command, 4).stderr(clean());
+    // A global of a hostile pickle.
+    let pickle = b"\x80\x02cos\n\x1b[2Jsystem\n.";
+    let path = file(&folder, "c.pth", zipped("a/data.pkl", pickle));
+    failure(inspect(&path), 4).stderr(contains("\u{1b}").not().and(contains("\\u{1b}[2J")));
+    let path = file(&folder, "c.csv", "a,b\n1,\u{1b}[2J\n");
+    let mut command = wgrad();
+    command.args(["grad", "--net", "Linear(1, 1)", "--loss", "MSELoss"]);
+    command.args(["--target-column", "b", "--input"]).arg(path);
+    failure(command, 4).stderr(contains("\u{1b}").not().and(contains("\\u{1b}[2J")));
+}
+
 #[test]
 fn a_saturated_sigmoid_earns_a_warning() {
     let folder = TempDir::new().unwrap();
@@ -327,7 +518,12 @@ fn adapters_that_do_not_exist() {
     if cfg!(target_os = "linux") {
         let mut command = wgrad();
         command.args(["--backend", "metal"]);
-        failure(command, 3).stderr(contains("no adapter was found").and(contains("--cpu")));
+        failure(command, 3).stderr(
+            contains("no adapter was found")
+                .and(contains("--cpu"))
+                .and(contains("leave --backend"))
+                .and(contains("install").not()),
+        );
         // No driver at all: what to install is named.
         let mut command = wgrad();
         command
@@ -335,6 +531,30 @@ fn adapters_that_do_not_exist() {
             .env("VK_ICD_FILENAMES", "/nonexistent.json")
             .env("VK_DRIVER_FILES", "/nonexistent.json");
         failure(command, 3).stderr(contains("mesa-vulkan-drivers").or(contains("vulkan-swrast")));
+    }
+}
+
+#[test]
+fn an_adapter_has_one_index_whatever_is_asked_for() {
+    let list = |args: &[&str]| -> Vec<serde_json::Value> {
+        let mut command = wgrad();
+        let assert = command.args(["adapters", "--json"]).args(args).assert();
+        serde_json::from_slice(&assert.success().get_output().stdout).unwrap()
+    };
+    for adapter in list(&[]) {
+        let backend = adapter["backend"].as_str().unwrap();
+        let index = adapter["index"].to_string();
+        let listed = list(&["--backend", backend, "--adapter", &index]);
+        assert!(listed.iter().all(|a| a["backend"] == backend));
+        let chosen: Vec<_> = listed.iter().filter(|a| a["chosen"] == true).collect();
+        assert_eq!(chosen.len(), 1);
+        assert_eq!(chosen[0]["index"], adapter["index"]);
+        assert_eq!(chosen[0]["driver"], adapter["driver"]);
+        // What the variable holds is no matter beside the flag.
+        let mut command = wgrad();
+        command.env("WGPU_BACKEND", "glide");
+        command.args(["adapters", "--backend", backend]);
+        command.assert().success();
     }
 }
 
@@ -372,6 +592,8 @@ fn networks_and_losses_that_do_not_parse() {
     failure(with_net("Linear(4, out=2)", "BCELoss"), 2).stderr(contains("out_features"));
     failure(with_net("Linear(4)", "BCELoss"), 2).stderr(contains("out_features"));
     failure(with_net("Linear(4, 1)", "HingeLoss"), 2).stderr(contains("BCEWithLogitsLoss"));
+    failure(with_net("Linear(4, 1)", "MSELoss!"), 2)
+        .stderr(contains("write a loss").and(contains("Linear").not()));
     failure(with_net("Linear(4, 1)", "MSELoss(reduction='average')"), 2).stderr(contains("mean"));
     failure(with_net("no_such_file.py", "MSELoss"), 4).stderr(contains("no_such_file.py"));
 }
@@ -440,6 +662,8 @@ fn targets_outside_their_range_and_nan() {
     failure(run("x,z\n1,1\n", "MSELoss"), 4).stderr(contains("`y`").or(contains("y")));
     failure(run("x,y\n1,abc\n", "MSELoss"), 4).stderr(contains("abc").and(contains("line 2")));
     failure(run("x,y\n1\n", "MSELoss"), 4).stderr(contains("t.csv"));
+    failure(run("1,x3\n5,6\n", "MSELoss"), 4).stderr(contains("line 1, column 1"));
+    failure(run("y,x,y\n5,6,7\n", "MSELoss"), 4).stderr(contains("both named `y`"));
 }
 
 #[test]
@@ -613,6 +837,20 @@ fn unsupported_cases_are_counted_and_fail_unless_allowed() {
 }
 
 #[test]
+fn a_folder_without_a_case_does_not_pass() {
+    let folder = TempDir::new().unwrap();
+    file(&folder, "cases.json", "{\"cases\": []}");
+    fs::copy(
+        cases().join("cases.safetensors"),
+        folder.path().join("cases.safetensors"),
+    )
+    .unwrap();
+    let mut command = wgrad();
+    command.args(["check", "--cases"]).arg(folder.path());
+    failure(command, 4).stderr(contains("cases.json: it holds no case"));
+}
+
+#[test]
 fn a_wrong_truth_fails_the_check() {
     let folder = TempDir::new().unwrap();
     fs::copy(cases().join("cases.json"), folder.path().join("cases.json")).unwrap();
@@ -629,6 +867,173 @@ fn a_wrong_truth_fails_the_check() {
         .assert()
         .code(1)
         .stdout(contains("FAIL").and(contains("1e9")));
+}
+
+fn bench(args: &[&str]) -> Command {
+    let mut command = wgrad();
+    command.args(["bench", "--quick"]).args(args);
+    command
+}
+
+#[test]
+fn bench_measures_and_exports() {
+    let folder = TempDir::new().unwrap();
+    let json = folder.path().join("figures.json");
+    let page = folder.path().join("figures.md");
+    let shaders = folder.path().join("shaders");
+    bench(&["--batch", "1,64"])
+        .arg("--export-json")
+        .arg(&json)
+        .arg("--export-markdown")
+        .arg(&page)
+        .arg("--dump-shaders")
+        .arg(&shaders)
+        .assert()
+        .success()
+        .stdout(contains("GFLOP/s").and(contains("4-2-1")))
+        .stderr(contains("measuring 4-2-1, batch 64"));
+    let text = fs::read_to_string(&json).unwrap();
+    let figures: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert!(figures["adapter"].is_string() && figures["driver"].is_string());
+    assert!(figures["peaks"]["multiply_add_gflops"].as_f64().unwrap() > 0.0);
+    let rows = figures["results"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    for (row, batch) in rows.iter().zip([1, 64]) {
+        assert_eq!(
+            (&row["net"], &row["batch"]),
+            (&"4-2-1".into(), &batch.into())
+        );
+        assert_eq!(
+            (&row["correct"], &row["replicas"]),
+            (&true.into(), &1.into())
+        );
+        let number = |value: &serde_json::Value| value.as_f64().unwrap();
+        let step = &row["step_s"];
+        assert!(number(&step["p10"]) <= number(&step["median"]));
+        assert!(number(&step["median"]) <= number(&step["p90"]));
+        for name in [
+            "forward_s",
+            "queued_step_s",
+            "encode_s",
+            "submit_s",
+            "wait_s",
+            "readback_s",
+            "first_step_s",
+            "steps_per_s",
+            "gradients_per_s",
+            "gflops",
+            "gbytes_per_s",
+            "peak_share",
+            "plan_bytes",
+            "max_ulp",
+        ] {
+            assert!(number(&row[name]) > 0.0, "{name}: {row:#}");
+        }
+        assert!(number(&row["backward_s"]) >= 0.0);
+        assert!(number(&row["cpu_f32_s"]["median"]) > 0.0);
+    }
+    assert!(
+        fs::read_to_string(&page)
+            .unwrap()
+            .contains("| net | batch |")
+    );
+    for batch in ["4-2-1-batch-1", "4-2-1-batch-64"] {
+        let own = shaders.join(batch);
+        assert!(own.join("plan.txt").is_file(), "{batch}");
+        let kernels = fs::read_dir(own).unwrap().count() - 1;
+        assert!(kernels > 0);
+    }
+    // What was written is a baseline.
+    bench(&["--batch", "64,3", "--baseline"])
+        .arg(&json)
+        .assert()
+        .success()
+        .stdout(
+            contains("SINCE THE BASELINE")
+                .and(contains("not in the baseline"))
+                .and(contains("only in the baseline")),
+        );
+}
+
+#[test]
+fn bench_measures_a_network_of_ones_own() {
+    let net = "Sequential(Linear(3, 5), Sigmoid(), Linear(5, 2))";
+    let assert = bench(&["--net", net, "--loss", "MSELoss", "--batch", "7", "--json"])
+        .assert()
+        .success();
+    let figures: serde_json::Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    assert_eq!(figures["results"][0]["net"], "3-5-2");
+    assert_eq!(figures["results"][0]["gradients"], 15 + 5 + 10 + 2);
+}
+
+#[test]
+fn bench_refuses_what_it_cannot_measure() {
+    let folder = TempDir::new().unwrap();
+    for (args, text) in [
+        (&["--replicas", "2"][..], "not there yet"),
+        (&["--replicas", "0"], "0"),
+        (&["--batch", "0"], "0"),
+        (&["--batch", "1,,2"], "--batch"),
+        (&["--batch", "many"], "many"),
+        (&["--net", "Linear(2, 1)"], "--loss"),
+        (&["--loss", "MSELoss"], "--net"),
+        (&["--cpu"], "nothing to measure"),
+        (&["--net", "Relu6()", "--loss", "MSELoss"], "Relu6"),
+        (&["--net", "ReLU()", "--loss", "MSELoss"], "Linear"),
+        (
+            &[
+                "--net",
+                "Linear(2, 1)",
+                "--loss",
+                "MSELoss(reduction='none')",
+            ],
+            "reduction='mean'",
+        ),
+    ] {
+        failure(bench(args), 2).stderr(contains(text));
+    }
+    for (name, content) in [
+        ("empty.json", ""),
+        ("list.json", "[1, 2]"),
+        ("other.json", "{\"adapter\": {\"name\": \"x\"}}"),
+        (
+            "cut.json",
+            "{\"adapter\": \"x\", \"driver\": \"y\", \"results\": [{\"net\"",
+        ),
+    ] {
+        let path = file(&folder, name, content);
+        let mut command = bench(&["--batch", "1", "--baseline"]);
+        command.arg(path);
+        failure(command, 4).stderr(contains(name).and(contains("--export-json")));
+    }
+    let missing = folder.path().join("no/such/folder/figures.json");
+    for option in ["--baseline", "--export-json", "--export-markdown"] {
+        let mut command = bench(&["--batch", "1", option]);
+        command.arg(&missing);
+        failure(command, 4).stderr(contains("figures.json"));
+    }
+    // Larger than any adapter binds, and told before memory is filled.
+    failure(bench(&["--batch", "99999999999999"]), 2).stderr(contains("99999999999999"));
+}
+
+#[test]
+fn grad_writes_the_kernels_that_it_runs() {
+    let folder = TempDir::new().unwrap();
+    let shaders = folder.path().join("kernels");
+    grad("initial_model.pth")
+        .arg("--dump-shaders")
+        .arg(&shaders)
+        .assert()
+        .success();
+    let plan = fs::read_to_string(shaders.join("plan.txt")).unwrap();
+    assert!(plan.contains("plan: ") && plan.contains("loss"), "{plan}");
+    let names = fs::read_dir(&shaders).unwrap();
+    let names: Vec<_> = names.map(|e| e.unwrap().file_name()).collect();
+    let first = |n: &std::ffi::OsString| n.to_str().unwrap().starts_with("00-");
+    assert!(names.iter().any(first), "{names:?}");
+    let mut command = grad("initial_model.pth");
+    command.args(["--cpu", "--dump-shaders"]).arg(&shaders);
+    failure(command, 2).stderr(contains("--cpu"));
 }
 
 #[test]

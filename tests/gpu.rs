@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use common::{Random, gpu};
 use wgrad::check::{compare, steps};
-use wgrad::plan::Plan;
+use wgrad::plan::{Plan, PlanOptions};
 use wgrad::run::cpu;
 use wgrad::run::gpu::GpuOptions;
 use wgrad::{Error, Feeds, Gpu, Graph, NodeId, Tensor, gradient};
@@ -47,8 +47,13 @@ fn network(sizes: &[usize], batch: usize, bias: bool) -> (Graph, Vec<NodeId>, Fe
 /// Every step against float64 arithmetic on its own operands, and the outputs
 /// end to end.
 fn check_all(g: &Graph, wanted: &[NodeId], feeds: &Feeds) {
+    check_with(g, wanted, feeds, &PlanOptions::default());
+}
+
+fn check_with(g: &Graph, wanted: &[NodeId], feeds: &Feeds, options: &PlanOptions) {
     let all = steps::nodes(g, wanted).unwrap();
-    let mut program = gpu().compile(g, &all).unwrap();
+    let plan = Plan::with_options(g, &all, gpu().target(), options).unwrap();
+    let mut program = pollster::block_on(gpu().compile_plan(plan)).unwrap();
     program.set_all(feeds).unwrap();
     let outputs = program.run().unwrap();
     let values: BTreeMap<_, _> = all
@@ -119,7 +124,9 @@ fn the_longest_part_of_a_product_stays_below_the_limit_on_loops() {
     const LONGEST: usize = 32_768;
     let mut random = Random::new(12);
     for (m, n, kernel) in [
-        (17, 18, "matmul_64"),
+        (17, 18, "matmul_tiled 64x64x16"),
+        (17, 18, "matmul_tiled 128x64x8"),
+        (17, 18, "matmul_subgroup 32x32"),
         (5, 66, "matmul_16"),
         (66, 3, "matmul_rows"),
         (2, 70, "matmul_rows"),
@@ -134,11 +141,19 @@ fn the_longest_part_of_a_product_stays_below_the_limit_on_loops() {
             ("a".to_string(), random.tensor(&[m, LONGEST], (-1.0, 1.0))),
             ("b".to_string(), random.tensor(&[LONGEST, n], (-1.0, 1.0))),
         ]);
-        let mut plan = Plan::new(&g, &[c]).unwrap();
+        let mut target = gpu().target().clone();
+        if kernel.contains("subgroup") && target.subgroup_size.is_none() {
+            eprintln!("skipped {kernel}: no subgroups on this adapter");
+            continue;
+        }
+        target.software = true;
+        target.choices = [("matmul".to_string(), kernel.to_string())].into();
+        let mut plan = Plan::with_target(&g, &[c], &target).unwrap();
         // The fourth parameter is the length of a part. With the whole axis in
         // the first part, the others are empty and add zeros.
         assert_eq!(plan.steps[0].params[3], 4096);
-        assert_eq!(plan.kernels[plan.steps[0].kernel].label, kernel);
+        let label = &plan.kernels[plan.steps[0].kernel].label;
+        assert!(kernel.starts_with(label.as_str()), "{label} for {kernel}");
         plan.steps[0].params[3] = LONGEST as u32;
         let mut program = pollster::block_on(gpu().compile_plan(plan)).unwrap();
         program.set_all(&feeds).unwrap();
@@ -175,10 +190,14 @@ fn grids_of_two_axes() {
         ),
         ("weight".to_string(), random.tensor(&[3, 2], (-1.0, 1.0))),
     ]);
-    let plan = Plan::new(&g, &[y, total, product]).unwrap();
+    // Each op by itself: a row program would need fewer workgroups.
+    let options = PlanOptions { fuse: false };
+    let wanted = [y, total, product];
+    let plan = Plan::with_options(&g, &wanted, gpu().target(), &options).unwrap();
     let folded = plan.steps.iter().filter(|s| s.grid[1] > 1).count();
     assert!(folded >= 2, "{plan}");
-    check_all(&g, &[y, total, product], &feeds);
+    check_with(&g, &wanted, &feeds, &options);
+    check_all(&g, &wanted, &feeds);
 }
 
 #[test]
@@ -211,6 +230,65 @@ fn the_same_bits_every_time_and_nothing_made_after_the_first_run() {
     );
     let again = own.compile(&g, &wanted).unwrap();
     assert_eq!(own.stats().pipelines, after.pipelines, "{}", again.plan());
+}
+
+#[test]
+fn steps_in_one_submission_read_back_only_what_is_asked_for() {
+    let (g, wanted, mut feeds) = network(&[4, 3, 1], 5, true);
+    let own = Gpu::new().unwrap();
+    let mut program = own.compile(&g, &wanted).unwrap();
+    program.set_all(&feeds).unwrap();
+    let value = |outputs: &wgrad::run::gpu::Outputs, i: usize| {
+        let id: NodeId = wanted[i];
+        outputs.get(id).unwrap().clone()
+    };
+    let first = program.run().unwrap().clone();
+    let x = Random::new(3).tensor(&[5, 4], (-1.0, 1.0));
+    feeds.insert("x".to_string(), x);
+    program.set("x", &feeds["x"]).unwrap();
+    let before = own.stats();
+    // The last output and the first: not neighbours, not in order, one twice.
+    let last = wanted.len() - 1;
+    let read = [wanted[last], wanted[0], wanted[last]];
+    let some = program.run_steps(7, &read).unwrap().clone();
+    assert_eq!(own.stats().submissions, before.submissions + 1);
+    assert_eq!(own.stats().buffers, before.buffers);
+    assert_eq!(value(&some, 1), value(&first, 1), "not read: the old value");
+    let second = program.run().unwrap().clone();
+    for i in [0, last] {
+        assert_eq!(value(&some, i), value(&second, i));
+        assert_ne!(value(&some, i), value(&first, i));
+    }
+    assert_ne!(value(&second, 1), value(&first, 1));
+    // Nothing read back is a run too.
+    program.run_steps(2, &[]).unwrap();
+
+    let error = program.run_steps(0, &read).unwrap_err().to_string();
+    assert!(error.contains("0 steps"), "{error}");
+    let hidden = g.find("x").unwrap();
+    let error = program.run_steps(1, &[hidden]).unwrap_err().to_string();
+    assert!(error.contains("not among the outputs"), "{error}");
+    assert_eq!(value(program.run().unwrap(), 0), value(&second, 0));
+}
+
+#[test]
+fn timed_steps_say_where_the_time_went() {
+    let (g, wanted, feeds) = network(&[64, 64, 1], 64, true);
+    let own = Gpu::new().unwrap();
+    let mut program = own.compile(&g, &wanted).unwrap();
+    program.set_all(&feeds).unwrap();
+    let one = program.time_steps(1, &wanted).unwrap();
+    let before = own.stats();
+    let many = program.time_steps(20, &wanted[..1]).unwrap();
+    assert_eq!(own.stats().buffers, before.buffers, "made once");
+    for t in [one, many] {
+        for part in [t.encode_s, t.submit_s, t.wait_s, t.read_s] {
+            assert!(part >= 0.0 && part < t.total_s() + 1e-9, "{t:?}");
+        }
+        // The device cannot have been busy for longer than the host waited.
+        assert!(t.gpu_s.is_none_or(|s| s > 0.0 && s < t.total_s()), "{t:?}");
+    }
+    eprintln!("1 step: {one:?}\n20 steps: {many:?}");
 }
 
 #[test]
@@ -290,7 +368,9 @@ fn a_tensor_past_the_limits_is_refused_with_its_name() {
     match gpu.compile(&g, &[y]) {
         Err(Error::Limit(text)) => {
             assert!(
-                text.contains("`huge`") && text.contains("into 2 parts"),
+                text.contains("`huge`")
+                    && text.contains("if it grows with the batch")
+                    && text.contains("into 2 parts"),
                 "{text}"
             );
         }
@@ -303,9 +383,10 @@ fn a_tensor_past_the_limits_is_refused_with_its_name() {
 fn what_wgpu_refuses_is_an_error_with_the_kernels_name() {
     let (g, wanted, feeds) = network(&[4, 2, 1], 3, false);
     let mut plan = Plan::new(&g, &wanted).unwrap();
+    let label = plan.kernels[0].label.clone();
     plan.kernels[0].source.push_str("fn broken( {");
     match pollster::block_on(gpu().compile_plan(plan)) {
-        Err(Error::Gpu(text)) => assert!(text.contains("kernel `matmul_rows`"), "{text}"),
+        Err(Error::Gpu(text)) => assert!(text.contains(&format!("kernel `{label}`")), "{text}"),
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("a shader that does not parse was compiled"),
     }

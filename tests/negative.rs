@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use common::{Random, gpu};
 use ndarray::{ArrayD, IxDyn};
 use wgrad::check::{Comparison, compare, difference, steps};
-use wgrad::plan::Plan;
+use wgrad::graph::Target;
+use wgrad::nn::{Loss, Network};
+use wgrad::plan::{Plan, PlanOptions};
 use wgrad::run::cpu;
 use wgrad::{Feeds, Graph, NodeId, Tensor, gradient};
 
@@ -80,8 +82,15 @@ impl Subject {
         all.into_values().filter(|c| !c.passed()).collect()
     }
 
+    /// A kernel for each op.
     fn plan(&self) -> Plan {
-        Plan::new(&self.graph, &self.nodes).unwrap()
+        let options = PlanOptions { fuse: false };
+        Plan::with_options(&self.graph, &self.nodes, &Target::default(), &options).unwrap()
+    }
+
+    /// The plan that a run takes.
+    fn fused(&self) -> Plan {
+        Plan::with_target(&self.graph, &self.nodes, gpu().target()).unwrap()
     }
 }
 
@@ -103,10 +112,83 @@ fn plant(mut plan: Plan, kernel: &str, from: &str, to: &str) -> Plan {
     plan
 }
 
+/// A network that is one row program: enough rows for several workgroups, and
+/// a last load that is not full.
+fn small_network() -> Subject {
+    let mut random = Random::new(22);
+    let mut g = Graph::new();
+    let network =
+        Network::parse("Sequential(Linear(4, 2), ReLU(), Linear(2, 1), Sigmoid())").unwrap();
+    let x = g.input("x", &[5003, 4]).unwrap();
+    let y = g.input("y", &[5003, 1]).unwrap();
+    let built = network.build(&mut g, x).unwrap();
+    let loss = Loss::parse("BCELoss()").unwrap();
+    let loss = loss.build(&mut g, built.output, y).unwrap();
+    let parameters: Vec<_> = built.parameters.iter().map(|p| p.1).collect();
+    let mut outputs = vec![loss];
+    outputs.extend(gradient(&mut g, loss, &parameters).unwrap());
+    let mut feeds = Feeds::new();
+    for (_, node) in g.nodes().filter(|(_, n)| n.is_fed()) {
+        let range = if node.label == "y" {
+            (0.0, 1.0)
+        } else {
+            (-1.0, 1.0)
+        };
+        feeds.insert(node.label.clone(), random.tensor(node.shape.dims(), range));
+    }
+    let nodes = steps::nodes(&g, &outputs).unwrap();
+    Subject {
+        graph: g,
+        feeds,
+        nodes,
+        outputs,
+    }
+}
+
 #[test]
-fn the_subject_itself_passes() {
-    let s = subject();
-    assert_eq!(s.failures(s.plan()), []);
+fn the_subjects_themselves_pass() {
+    for s in [subject(), small_network()] {
+        assert_eq!(s.failures(s.plan()), []);
+        assert_eq!(s.failures(s.fused()), []);
+    }
+}
+
+#[test]
+fn faults_in_row_programs_are_caught() {
+    let s = small_network();
+    let faults = [
+        // rows that are not there are counted, and one that is there is not
+        ("rows", " < params.rows", " < params.rows + 4u"),
+        ("rows", " < params.rows", " + 1u < params.rows"),
+        // a block that is never added, or never cleared
+        ("rows", "total[s] += block[s];", "total[s] = block[s];"),
+        ("rows", "block[s] = 0.0;", ""),
+        // loads and stores in the wrong place
+        (
+            "rows",
+            "quad * 4u + 1u, arrayLength",
+            "quad * 4u + 2u, arrayLength",
+        ),
+        ("rows", "[params.stores[0].y /", "[params.stores[0].z /"),
+        ("rows", "params.stores[0].y +", "params.stores[0].z +"),
+        // a sum in the place of another
+        ("rows", "block[1] +=", "block[2] +="),
+        // parts that are left out, and a mean that is not divided
+        ("rows_finish", "p < stop", "p + 1u < stop"),
+        ("rows_finish", "return sum / divisor;", "return sum;"),
+    ];
+    let mut planted = 0;
+    for (kernel, from, to) in faults {
+        // Stores are written in one of two forms.
+        let there = s.fused().kernels.iter().any(|k| k.source.contains(from));
+        if !there && from.contains("stores") {
+            continue;
+        }
+        planted += 1;
+        let failures = s.failures(plant(s.fused(), kernel, from, to));
+        assert!(!failures.is_empty(), "{kernel}: {to} was not caught");
+    }
+    assert_eq!(planted, faults.len() - 1);
 }
 
 #[test]
@@ -122,7 +204,12 @@ fn faults_in_shaders_are_caught_and_named() {
             "matmul_8",
         ),
         // an inner axis that stops one short
-        ("matmul_64", "k < j.k_end;", "k + 1u < j.k_end;", "matmul_5"),
+        (
+            "matmul_tiled",
+            "k + 2u < j.k_end",
+            "k + 3u < j.k_end",
+            "matmul_5",
+        ),
         (
             "matmul_rows",
             "k < j.k_end;",
@@ -131,9 +218,9 @@ fn faults_in_shaders_are_caught_and_named() {
         ),
         // swapped strides
         (
-            "matmul_64",
-            "k * params.a_k,",
-            "k * params.a_m,",
+            "matmul_tiled",
+            "row * params.a_m + k * params.a_k",
+            "row * params.a_k + k * params.a_m",
             "matmul_5",
         ),
         (
@@ -151,7 +238,7 @@ fn faults_in_shaders_are_caught_and_named() {
             "product",
         ),
         // blocks that are never added to the total
-        ("matmul_64", "total[2] += block[2];", "", "long"),
+        ("matmul_tiled", "total_0_2_0 += sum_0_2_0;", "", "long"),
         ("matmul_16", "total += block;", "", "slim"),
         // a missing 1/N
         (

@@ -1,6 +1,7 @@
 //! Plans and shaders, without any device: what runs is plain data.
 
-use wgrad::plan::{MAX_WORKGROUPS, Plan};
+use wgrad::graph::Target;
+use wgrad::plan::{MAX_WORKGROUPS, Plan, PlanOptions};
 use wgrad::{Graph, gradient, ops, vjp};
 
 fn validate(plan: &Plan) {
@@ -9,7 +10,12 @@ fn validate(plan: &Plan) {
             .unwrap_or_else(|e| panic!("{}: {}", kernel.label, e.emit_to_string(&kernel.source)));
         naga::valid::Validator::new(
             naga::valid::ValidationFlags::all(),
-            naga::valid::Capabilities::empty(),
+            // Asked for where a kernel uses subgroups, and nowhere else.
+            if kernel.source.contains("subgroup_invocation_id") {
+                naga::valid::Capabilities::SUBGROUP
+            } else {
+                naga::valid::Capabilities::empty()
+            },
         )
         .validate(&module)
         .unwrap_or_else(|e| panic!("{}: {e:?}", kernel.label));
@@ -29,7 +35,7 @@ fn validate(plan: &Plan) {
                 .all(|&g| g > 0 && u64::from(g) <= MAX_WORKGROUPS)
         );
         assert!(
-            !step.inputs.contains(&step.output),
+            !step.inputs.iter().any(|i| step.outputs.contains(i)),
             "a step reads what it writes"
         );
     }
@@ -85,6 +91,11 @@ fn the_exercise_as_graph_and_plan() {
     let (g, wanted) = exercise();
     insta::assert_snapshot!("exercise_graph", g.to_string());
     let plan = Plan::new(&g, &wanted).unwrap();
+    insta::assert_snapshot!("exercise_row_program_plan", plan.to_string());
+    insta::assert_snapshot!("exercise_row_program", plan.kernels[0].source);
+    validate(&plan);
+    let options = PlanOptions { fuse: false };
+    let plan = Plan::with_options(&g, &wanted, &Target::default(), &options).unwrap();
     insta::assert_snapshot!("exercise_plan", plan.to_string());
     validate(&plan);
 }
@@ -92,8 +103,10 @@ fn the_exercise_as_graph_and_plan() {
 #[test]
 fn what_is_not_asked_for_is_not_planned() {
     let (g, wanted) = exercise();
-    let forward = Plan::new(&g, &wanted[..1]).unwrap();
-    let all = Plan::new(&g, &wanted).unwrap();
+    let options = PlanOptions { fuse: false };
+    let plan = |wanted| Plan::with_options(&g, wanted, &Target::default(), &options).unwrap();
+    let forward = plan(&wanted[..1]);
+    let all = plan(&wanted);
     assert_eq!(forward.steps.len(), 6);
     assert!(all.steps.len() > forward.steps.len());
     // The gradient by the input was not asked for.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use common::{Random, gpu};
 use ndarray::{ArrayD, IxDyn};
 use wgrad::check::{difference, steps};
+use wgrad::plan::{Plan, PlanOptions};
 use wgrad::run::cpu;
 use wgrad::{Feeds, Graph, NodeId, Tensor, gradient};
 
@@ -130,7 +131,12 @@ fn values_and_gradients_of_random_graphs() {
         let mut wanted = vec![loss];
         wanted.extend(&grads);
         let nodes = steps::nodes(&g, &wanted).unwrap();
-        let mut program = gpu().compile(&g, &nodes).unwrap();
+        // Every other graph with its ops fused, where they can be.
+        let options = PlanOptions {
+            fuse: seed % 2 == 0,
+        };
+        let plan = Plan::with_options(&g, &nodes, gpu().target(), &options).unwrap();
+        let mut program = pollster::block_on(gpu().compile_plan(plan)).unwrap();
         program.set_all(&feeds).unwrap();
         let outputs = program.run().unwrap();
         let values: BTreeMap<_, _> = nodes

@@ -19,6 +19,9 @@ use crate::plan::Plan;
 use crate::run::Feeds;
 use crate::run::gpu::Gpu;
 
+/// The longest cases.json that is read.
+const MOST_LISTING: u64 = 256 << 20;
+
 /// One case, as the file has it.
 #[derive(Deserialize, Clone, Debug)]
 pub struct Case {
@@ -75,9 +78,16 @@ impl Folder {
     /// A file is missing or malformed.
     pub fn read(path: &Path) -> Result<Folder> {
         let list = path.join("cases.json");
-        let text = std::fs::read_to_string(&list).map_err(|e| Error::file(&list, e.to_string()))?;
+        let text = io::read_text(&list, MOST_LISTING)?;
         let listing: Listing =
             serde_json::from_str(&text).map_err(|e| Error::file(&list, e.to_string()))?;
+        // A run over nothing would pass and prove nothing.
+        if listing.cases.is_empty() {
+            return Err(Error::file(
+                &list,
+                "it holds no case; put one into its list `cases`",
+            ));
+        }
         let tensors = path.join("cases.safetensors");
         Ok(Folder {
             source: listing.source,

@@ -1,11 +1,11 @@
 //! `wgrad check`: cases from elsewhere.
 
-use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
 use wgrad::check::cases::{self, Verdict};
+use wgrad::number::escaped;
 use wgrad::{Error, Result};
 
 use super::{EngineArgs, Outcome, output};
@@ -82,12 +82,11 @@ pub fn run(args: &CheckArgs, engine: &EngineArgs, as_json: bool) -> Result<Outco
 }
 
 fn line(name: &str, verdict: &Verdict) -> String {
-    let mut out = String::new();
-    // Writing to a `String` cannot fail.
-    let _ = match verdict {
-        Verdict::Passed { values } => writeln!(out, "ok           {name}  {values} values"),
-        Verdict::Unsupported(reason) => writeln!(out, "unsupported  {name}  {reason}"),
-        Verdict::Failed { reasons } => writeln!(out, "FAILED       {name}  {}", reasons.join("; ")),
+    let text = match verdict {
+        Verdict::Passed { values } => format!("ok           {name}  {values} values"),
+        Verdict::Unsupported(reason) => format!("unsupported  {name}  {reason}"),
+        Verdict::Failed { reasons } => format!("FAILED       {name}  {}", reasons.join("; ")),
     };
-    out
+    // Names come from the file.
+    format!("{}\n", escaped(&text))
 }

@@ -1,13 +1,15 @@
 //! `wgrad grad`: the user's own network and data.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use wgrad::io::csv::ColumnRef;
 use wgrad::nn::{Loss, Network};
+use wgrad::number::printable;
 use wgrad::report::Report;
-use wgrad::solution::{Detail, Problem, Solution, solve};
+use wgrad::solution::{Detail, Problem, Solution, plan, solve};
 use wgrad::{Error, Result, Tensor, io};
 
 use super::{EngineArgs, Outcome, output};
@@ -17,7 +19,7 @@ use super::{EngineArgs, Outcome, output};
 pub struct GradArgs {
     /// The network: PyTorch code, what print(model) shows, or a file of either
     #[arg(long, value_name = "TEXT|FILE")]
-    net: String,
+    net: OsString,
 
     /// BCELoss, BCEWithLogitsLoss or MSELoss, with reduction='mean'|'sum'|'none'
     #[arg(long)]
@@ -30,11 +32,11 @@ pub struct GradArgs {
 
     /// The batch: .npy, .safetensors (FILE:KEY picks a tensor) or .csv
     #[arg(long, value_name = "FILE")]
-    input: String,
+    input: OsString,
 
     /// The targets: .npy, .safetensors (FILE:KEY) or .csv
     #[arg(long, value_name = "FILE", required_unless_present = "target_column")]
-    target: Option<String>,
+    target: Option<OsString>,
 
     /// The column of the --input CSV that holds the targets
     #[arg(long, value_name = "NAME|N", conflicts_with = "target")]
@@ -44,6 +46,10 @@ pub struct GradArgs {
     #[arg(long, value_name = "FILE.safetensors")]
     save: Option<PathBuf>,
 
+    /// Write the WGSL of every kernel that runs, and the plan
+    #[arg(long, value_name = "DIR", conflicts_with = "cpu")]
+    dump_shaders: Option<PathBuf>,
+
     /// Show the worked solution
     #[arg(long)]
     explain: bool,
@@ -52,9 +58,25 @@ pub struct GradArgs {
     #[arg(long)]
     no_check: bool,
 
-    /// The seed of the initial weights, as torch.manual_seed(S)
-    #[arg(long, value_name = "S", default_value_t = 0)]
-    seed: u64,
+    /// The seed of the initial weights, as torch.manual_seed(S) [default: 0]
+    #[arg(long, value_name = "S", value_parser = seed, allow_negative_numbers = true)]
+    seed: Option<Seed>,
+}
+
+/// A seed as PyTorch takes it: from -2^63 to 2^64 - 1.
+#[derive(Clone, Copy, Default)]
+struct Seed {
+    given: i128,
+    /// Negative ones in two's complement.
+    bits: u64,
+}
+
+fn seed(text: &str) -> Result<Seed, String> {
+    let given: i128 = text.parse().map_err(|_| "no whole number".to_string())?;
+    let signed = i64::try_from(given).map(|v| v as u64);
+    let bits = signed.or_else(|_| u64::try_from(given));
+    let bits = bits.map_err(|_| "torch.manual_seed takes -2^63 to 2^64 - 1".to_string())?;
+    Ok(Seed { given, bits })
 }
 
 pub fn run(args: &GradArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcome> {
@@ -71,6 +93,10 @@ pub fn run(args: &GradArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcom
         every_step: args.explain,
         check: !args.no_check,
     };
+    if let (Some(folder), Some(gpu)) = (&args.dump_shaders, &gpu) {
+        io::shaders::save(folder, &plan(&prepared, gpu, detail)?)?;
+        output::notice(&format!("wrote the kernels to {}", folder.display()));
+    }
     let solution = pollster::block_on(solve(&prepared, gpu.as_ref(), detail))?;
     if let Some(values) = solution.value("output")
         && let Some(warning) = problem.loss.check_input(values)?
@@ -114,21 +140,25 @@ fn save(path: &Path, solution: &Solution) -> Result<()> {
 }
 
 fn read_problem(args: &GradArgs) -> Result<Problem> {
-    let network = Network::parse(&text_or_file(&args.net)?)?;
+    let network = Network::parse(&super::text_or_file(&args.net)?)?;
     let loss = Loss::parse(&args.loss)?;
     let weights = match &args.weights {
         Some(path) => {
             let weights = read_weights(path)?;
             let fits = network.check_weights(&weights);
             fits.map_err(|e| Error::file(path, e.to_string()))?;
+            if args.seed.is_some() {
+                output::notice("--seed is not used: --weights gives the weights");
+            }
             weights
         }
         None => {
+            let seed = args.seed.unwrap_or_default();
             output::notice(&format!(
                 "no --weights: PyTorch's initialisation after torch.manual_seed({})",
-                args.seed
+                seed.given
             ));
-            network.init(args.seed)?
+            network.init(seed.bits)?
         }
     };
     let (input, from_csv) = read_input(args)?;
@@ -151,21 +181,6 @@ fn read_problem(args: &GradArgs) -> Result<Problem> {
     })
 }
 
-/// The text itself, or that of the file it names.
-fn text_or_file(given: &str) -> Result<String> {
-    let path = Path::new(given);
-    // A network has parentheses; a name that has none can only be a file.
-    if path.is_file() || !given.contains('(') {
-        return std::fs::read_to_string(path).map_err(|e| {
-            Error::file(
-                path,
-                format!("{e}; --net takes a network's text or a file with it"),
-            )
-        });
-    }
-    Ok(given.to_string())
-}
-
 fn read_weights(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let file = io::read(path)?;
     tell(&file.notices);
@@ -180,7 +195,7 @@ fn read_weights(path: &Path) -> Result<BTreeMap<String, Tensor>> {
         if bad > 0 {
             output::notice(&format!(
                 "`{}` holds {bad} values that are not finite",
-                stored.key
+                printable(&stored.key)
             ));
         }
         weights.insert(stored.key.clone(), tensor);
@@ -204,13 +219,13 @@ fn read_input(args: &GradArgs) -> Result<(Tensor, Option<Tensor>)> {
 
 /// One tensor of a file: the only one, the one of the usual name, or the one
 /// that `FILE:KEY` names.
-fn read_tensor(given: &str, usual: &[&str]) -> Result<Tensor> {
-    let (path, key) = match given.rsplit_once(':') {
-        Some((path, key)) if !Path::new(given).exists() && Path::new(path).exists() => {
-            (Path::new(path), Some(key))
-        }
-        _ => (Path::new(given), None),
+fn read_tensor(given: &OsStr, usual: &[&str]) -> Result<Tensor> {
+    let (path, key) = match file_and_key(given) {
+        Some((path, key)) if !Path::new(given).exists() && path.exists() => (path, Some(key)),
+        _ => (PathBuf::from(given), None),
     };
+    let path = path.as_path();
+    let key = key.as_deref();
     if is_csv(path) {
         let table = io::csv::read(path, None)?;
         tell(&table.notices);
@@ -224,7 +239,7 @@ fn read_tensor(given: &str, usual: &[&str]) -> Result<Tensor> {
         (None, _) => usual.iter().find_map(|name| file.get(name)),
     };
     let stored = stored.ok_or_else(|| {
-        let keys: Vec<_> = file.tensors.iter().map(|t| t.key.as_str()).collect();
+        let keys: Vec<_> = file.tensors.iter().map(|t| printable(&t.key)).collect();
         let wanted = key.map_or_else(
             || format!("several tensors and none named {}", usual.join(" or ")),
             |key| format!("no tensor `{key}`"),
@@ -241,6 +256,23 @@ fn read_tensor(given: &str, usual: &[&str]) -> Result<Tensor> {
     Ok(converted.tensor)
 }
 
+/// `FILE:KEY` in its parts. The file's name may be no UTF-8, the key is.
+fn file_and_key(given: &OsStr) -> Option<(PathBuf, String)> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        let bytes = given.as_bytes();
+        let at = bytes.iter().rposition(|&b| b == b':')?;
+        let key = std::str::from_utf8(&bytes[at + 1..]).ok()?;
+        Some((OsStr::from_bytes(&bytes[..at]).into(), key.to_string()))
+    }
+    #[cfg(not(unix))]
+    {
+        let (path, key) = given.to_str()?.rsplit_once(':')?;
+        Some((path.into(), key.to_string()))
+    }
+}
+
 fn tell(notices: &[String]) {
     for notice in notices {
         output::notice(notice);
@@ -253,7 +285,7 @@ fn is_csv(path: &Path) -> bool {
 }
 
 /// Refuses data that is not finite, naming the first such element.
-fn finite(option: &str, path: &str, tensor: &Tensor) -> Result<()> {
+fn finite(option: &str, path: &OsStr, tensor: &Tensor) -> Result<()> {
     let Some(i) = tensor.data().iter().position(|v| !v.is_finite()) else {
         return Ok(());
     };
@@ -265,7 +297,45 @@ fn finite(option: &str, path: &str, tensor: &Tensor) -> Result<()> {
         .map(|(s, d)| i / s % d)
         .collect();
     Err(Error::Data(format!(
-        "{option} {path}: element {at:?} is {}; remove or replace such rows",
+        "{option} {}: element {at:?} is {}; remove or replace such rows",
+        path.display(),
         tensor.data()[i]
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imports_become_blank_lines() {
+        for (text, want) in [
+            ("import torch\nfrom torch import nn\nReLU()", "\n\nReLU()"),
+            (
+                "# a net\r\n\nfrom torch.nn import (  # (\n  Linear,\n  ReLU,\n)\nm = ReLU()\n",
+                "\n\n\n\n\n\nm = ReLU()\n",
+            ),
+            (
+                "from a import \\\n  b\nReLU()\nimport c\n",
+                "\n\nReLU()\nimport c\n",
+            ),
+            ("ReLU()", "ReLU()"),
+            ("importance()", "importance()"),
+            ("import a", ""),
+        ] {
+            assert_eq!(super::super::without_imports(text), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn seeds_are_as_in_pytorch() {
+        let bits = |text: &str| seed(text).map(|s| s.bits);
+        assert_eq!(bits("7"), Ok(7));
+        assert_eq!(bits("-1"), Ok(u64::MAX));
+        assert_eq!(bits("18446744073709551615"), Ok(u64::MAX));
+        assert_eq!(bits("-9223372036854775808"), Ok(1 << 63));
+        assert!(bits("-9223372036854775809").is_err());
+        assert!(bits("18446744073709551616").is_err());
+        assert!(bits("x").is_err());
+    }
 }

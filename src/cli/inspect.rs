@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
+use wgrad::number::printable;
 use wgrad::report::text;
 use wgrad::{Result, io};
 
@@ -27,7 +28,7 @@ pub fn run(path: &Path, as_json: bool) -> Result<Outcome> {
     for t in &file.tensors {
         let elements: usize = t.shape.iter().product();
         table.add_row(vec![
-            t.key.clone(),
+            printable(&t.key).into_owned(),
             format!("{:?}", t.shape),
             t.dtype.to_string(),
             elements.to_string(),

@@ -2,18 +2,21 @@
 //! with them. The work itself is the library's.
 
 mod adapters;
+mod bench;
 mod check;
 mod exercise;
 mod grad;
 mod inspect;
 mod output;
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use wgrad::nn::text::MAX_TEXT;
 use wgrad::run::gpu::{Adapters, Backend, DeviceKind, Gpu, GpuOptions, Selection};
-use wgrad::{Error, Result};
+use wgrad::{Error, Result, io};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -56,6 +59,8 @@ struct Cli {
 enum Command {
     /// Values and gradients of your own network on your own data
     Grad(grad::GradArgs),
+    /// Time steps of networks on an adapter, each checked first
+    Bench(bench::BenchArgs),
     /// Run gradient cases from a folder (cases.json, cases.safetensors)
     Check(check::CheckArgs),
     /// List what a .pth, .safetensors or .npy file holds, executing nothing
@@ -94,10 +99,14 @@ enum Color {
 impl EngineArgs {
     /// What the flags ask for, and where they are silent the environment.
     fn selection(&self) -> Result<Selection> {
-        let mut selection = Selection::from_env()?;
-        if let Some(backend) = self.backend {
-            selection.backends = vec![backend];
-        }
+        // A flag's variable is not even read: what is wrong in it is no matter.
+        let mut selection = match self.backend {
+            Some(backend) => Selection {
+                adapter: Selection::adapter_from_env(),
+                backends: vec![backend],
+            },
+            None => Selection::from_env()?,
+        };
         if self.adapter.is_some() {
             selection.adapter.clone_from(&self.adapter);
         }
@@ -140,6 +149,55 @@ enum Outcome {
     Differs,
 }
 
+/// The text itself, or that of the file it names.
+fn text_or_file(given: &OsStr) -> Result<String> {
+    let path = Path::new(given);
+    let text = match given.to_str() {
+        Some(text) if text.trim().is_empty() => {
+            return Err(Error::Text(
+                "--net is empty; give a network's text or a file with it".to_string(),
+            ));
+        }
+        // A network has parentheses; a name that has none can only be a file.
+        Some(text) if text.contains('(') && !path.is_file() => text.to_string(),
+        _ => io::read_text(path, MAX_TEXT as u64).map_err(|e| match e {
+            Error::File { path, reason } => Error::file(
+                path,
+                format!("{reason}; --net takes a network's text or a file with it"),
+            ),
+            other => other,
+        })?,
+    };
+    Ok(without_imports(&text))
+}
+
+/// A Python text with blank lines in place of the imports at its start, so
+/// that errors still name the right line.
+fn without_imports(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    // Inside `from torch import (`, and after a line that ends in a backslash.
+    let (mut bracket, mut joined) = (false, false);
+    let mut lines = text.split_inclusive('\n').peekable();
+    while let Some(line) = lines.peek() {
+        let code = line.split('#').next().unwrap_or_default().trim();
+        let begins = code.starts_with("import ") || code.starts_with("from ");
+        // What stands behind a semicolon may be the network.
+        if !bracket && !joined && !code.is_empty() && (!begins || code.contains(';')) {
+            break;
+        }
+        if begins || bracket {
+            bracket = (bracket || code.contains('(')) && !code.contains(')');
+        }
+        joined = (begins || joined) && code.ends_with('\\');
+        if line.ends_with('\n') {
+            kept.push('\n');
+        }
+        lines.next();
+    }
+    kept.extend(lines);
+    kept
+}
+
 fn code(error: &Error) -> u8 {
     match error {
         Error::NoAdapter(_) => 3,
@@ -160,6 +218,7 @@ pub fn run() -> ExitCode {
     let result = match &cli.command {
         None => exercise::run(&cli.engine, cli.json),
         Some(Command::Grad(args)) => grad::run(args, &cli.engine, cli.json),
+        Some(Command::Bench(args)) => bench::run(args, &cli.engine, cli.json),
         Some(Command::Check(args)) => check::run(args, &cli.engine, cli.json),
         Some(Command::Inspect { file }) => inspect::run(file, cli.json),
         Some(Command::Adapters) => adapters::run(&cli.engine, cli.json),

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Write};
 
 use wgrad::report::{Report, json as as_json, text};
-use wgrad::{Error, Result};
+use wgrad::{Error, Result, number};
 
 use super::{Color, Outcome};
 
@@ -67,10 +67,23 @@ pub fn report(report: &Report, in_json: bool, parts: Parts) -> Result<Outcome> {
 
 /// Tells something that is no error.
 pub fn notice(text: &str) {
-    anstream::eprintln!("\x1b[33mnotice:\x1b[0m {text}");
+    tell("\x1b[33mnotice:\x1b[0m", text);
+}
+
+/// Tells what is being done.
+pub fn progress(text: &str) {
+    anstream::eprintln!("{text}");
 }
 
 /// Tells what went wrong.
 pub fn error(text: &str) {
-    anstream::eprintln!("\x1b[31merror:\x1b[0m {text}");
+    tell("\x1b[31merror:\x1b[0m", text);
+}
+
+/// Writes to stderr. Where that is closed or full there is nobody to tell, and
+/// the exit code says the rest.
+fn tell(word: &str, text: &str) {
+    // Names of files and options may hold anything; lines are our own.
+    let lines: Vec<_> = text.split('\n').map(number::escaped).collect();
+    let _ = writeln!(anstream::stderr().lock(), "{word} {}", lines.join("\n"));
 }

@@ -3,6 +3,7 @@
 //! operation is said in its `impl Op`.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
 
 use ndarray::{ArrayD, ArrayViewD};
@@ -128,6 +129,11 @@ pub struct Target {
     pub storage_buffers: u32,
     /// Bytes that one binding may span.
     pub binding_bytes: u64,
+    /// Kernels to take in place of an op's own choice, as measured for this
+    /// device: the op's name for a problem (`matmul 256x512x784`, or `matmul`
+    /// for all) and its name for the kernel. What an op does not offer for a
+    /// problem is not taken.
+    pub choices: BTreeMap<String, String>,
 }
 
 impl Default for Target {
@@ -139,6 +145,7 @@ impl Default for Target {
             workgroup_bytes: 16_384,
             storage_buffers: 8,
             binding_bytes: 128 << 20,
+            choices: BTreeMap::new(),
         }
     }
 }
@@ -156,8 +163,8 @@ pub struct MapCall {
     pub constant: Option<f32>,
 }
 
-/// A kernel: shader, entry point and override constants. Shapes are not part
-/// of it; they travel in the parameters, so that one pipeline serves them all.
+/// A kernel: shader, entry point and settings. Shapes are not part of it; they
+/// travel in the parameters, so that one pipeline serves them all.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Kernel {
     /// The entry point.
@@ -166,6 +173,9 @@ pub struct Kernel {
     pub source: &'static str,
     /// The files of `shaders/lib/` that it needs, in order.
     pub libs: &'static [&'static str],
+    /// Numbers for a source or libs with markers (`//: repeat i in COUNT`):
+    /// tile sizes, and how operands are read.
+    pub settings: Vec<(&'static str, u32)>,
 }
 
 /// One call of a kernel by an op.
@@ -183,6 +193,10 @@ pub struct Call {
     /// Workgroups, counted along one line; a kernel finds its place with
     /// `workgroup_index` of `shaders/lib/grid.wgsl`.
     pub workgroups: u64,
+    /// Whether every element of the output passes through the `epilogue` of
+    /// `shaders/lib/epilogue.wgsl` just before it is stored, so that other
+    /// functions of that name may follow the op at no cost.
+    pub epilogue: bool,
 }
 
 /// A buffer, as an op's calls see it.

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::number::printable;
 use crate::tensor::Tensor;
 
 /// A column, by its name in the header or its number from 0.
@@ -29,14 +30,14 @@ pub struct Table {
     pub notices: Vec<String>,
 }
 
-/// Reads a table. The first row is a header if one of its cells is no number.
+/// Reads a table. The first row is a header if none of its cells is a number.
 ///
 /// # Errors
 /// [`Error::File`], naming line and column: a cell that is no number or not
 /// finite, a row of another length, no rows, a target column that is not there.
 pub fn read(path: &Path, target: Option<&ColumnRef>) -> Result<Table> {
-    let bytes = std::fs::read(path).map_err(|e| Error::file(path, e.to_string()))?;
-    parse(&bytes, target).map_err(|reason| Error::file(path, reason))
+    let bytes = super::read_bytes(path, super::MOST_BYTES)?;
+    parse(&bytes, target).map_err(|reason| Error::file(path, printable(&reason)))
 }
 
 fn parse(bytes: &[u8], target: Option<&ColumnRef>) -> Result<Table, String> {
@@ -58,10 +59,9 @@ fn parse(bytes: &[u8], target: Option<&ColumnRef>) -> Result<Table, String> {
         let line = record.position().map_or(number as u64 + 1, |p| p.line());
         if number == 0 {
             width = record.len();
-            if record.iter().any(|cell| cell.parse::<f32>().is_err()) {
-                let names: Vec<String> = record.iter().map(str::to_string).collect();
-                // A header of numbers with one broken cell is a broken row.
-                header = Some(names);
+            let numbers = record.iter().filter(|c| c.parse::<f32>().is_ok()).count();
+            if numbers == 0 && record.iter().any(|cell| !cell.is_empty()) {
+                header = Some(record.iter().map(str::to_string).collect());
                 continue;
             }
         }
@@ -84,16 +84,21 @@ fn parse(bytes: &[u8], target: Option<&ColumnRef>) -> Result<Table, String> {
             };
             let name = header.as_ref().and_then(|h| h.get(column));
             let name = name.map_or(String::new(), |n| format!(" (`{n}`)"));
+            // Numbers beside something else make a broken row, not a header:
+            // a row that is taken for a header is lost without a word.
+            let header_fix = match number {
+                0 => " (a header must have a name, and no number, for each column)",
+                _ => "",
+            };
             return Err(format!(
-                "line {line}, column {column}{name} {fault}; remove the row or put a number there"
+                "line {line}, column {column}{name} {fault}; remove the row or put a number \
+                 there{header_fix}"
             ));
         }
         rows += 1;
     }
     if rows == 0 {
-        return Err(
-            "there is a header and no row of numbers (or the first row is damaged)".to_string(),
-        );
+        return Err("there is a header and no row of numbers".to_string());
     }
     let names = header.as_deref();
     let target = target.map(|t| find(t, names, width)).transpose()?;
@@ -119,10 +124,20 @@ fn find(target: &ColumnRef, header: Option<&[String]>, width: usize) -> Result<u
     match (target, header) {
         (ColumnRef::Index(i), _) if *i < width => Ok(*i),
         (ColumnRef::Index(i), _) => Err(format!("no column {i}: there are {width}, from 0")),
-        (ColumnRef::Name(name), Some(header)) => header
-            .iter()
-            .position(|h| h == name)
-            .ok_or_else(|| format!("no column `{name}`; the columns are {}", header.join(", "))),
+        (ColumnRef::Name(name), Some(header)) => {
+            let places: Vec<_> = (0..width).filter(|&i| header[i] == *name).collect();
+            match places[..] {
+                [only] => Ok(only),
+                [] => Err(format!(
+                    "no column `{name}`; the columns are {}",
+                    header.join(", ")
+                )),
+                [first, second, ..] => Err(format!(
+                    "columns {first} and {second} are both named `{name}`; give the column's \
+                     number, or rename one"
+                )),
+            }
+        }
         (ColumnRef::Name(name), None) => Err(format!(
             "no column `{name}`: the file has no header; give the column's number, 0 to {}",
             width.saturating_sub(1)
@@ -163,7 +178,17 @@ mod tests {
                 Some(&y),
                 "no column `y`; the columns are a, b",
             ),
+            (
+                "y,a,y\n1,2,3\n",
+                Some(&y),
+                "columns 0 and 2 are both named `y`",
+            ),
             ("1,2\n", Some(&y), "no header"),
+            // A broken first row is no header.
+            ("1,x3\n5,6\n", None, "line 1, column 1 is `x3`"),
+            ("1,\n5,6\n", None, "line 1, column 1 is empty"),
+            (",\n5,6\n", None, "line 1, column 0 is empty"),
+            ("a,b,0\n1,2,3\n", None, "a header must have a name"),
             ("1,2\n", Some(&ColumnRef::Index(2)), "no column 2"),
         ] {
             let error = parse(text.as_bytes(), target).unwrap_err();

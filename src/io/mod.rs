@@ -6,18 +6,22 @@ pub mod csv;
 mod npy;
 mod pth;
 pub mod safetensors;
+pub mod shaders;
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use half::{bf16, f16};
 
 use crate::error::{Error, Result};
+use crate::number::printable;
 use crate::tensor::Tensor;
 
 /// The largest file that is read. A state dict of this size has a quarter of a
 /// billion parameters.
-const MOST_BYTES: u64 = 1 << 32;
+pub(crate) const MOST_BYTES: u64 = 1 << 32;
 
 /// The type of a stored element, by PyTorch's names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -196,13 +200,18 @@ impl Stored {
             if lost {
                 return Err(Error::Data(format!(
                     "`{}`: element {i} is {value}, which float32 does not have",
-                    self.key
+                    printable(&self.key)
                 )));
             }
             data.push(narrow);
         }
-        let notice = (self.dtype != Dtype::F32)
-            .then(|| format!("`{}`: {} converted to float32", self.key, self.dtype));
+        let notice = (self.dtype != Dtype::F32).then(|| {
+            format!(
+                "`{}`: {} converted to float32",
+                printable(&self.key),
+                self.dtype
+            )
+        });
         Ok(Converted {
             tensor: Tensor::new(&self.shape, data)?,
             notice,
@@ -239,20 +248,54 @@ impl TensorFile {
 /// # Errors
 /// [`Error::File`]: it cannot be read, it is none of the kinds, or malformed.
 pub fn read(path: &Path) -> Result<TensorFile> {
-    let length = std::fs::metadata(path)
-        .map_err(|e| Error::file(path, e.to_string()))?
-        .len();
-    if length > MOST_BYTES {
-        return Err(Error::file(
-            path,
-            format!("{length} bytes is more than the {MOST_BYTES} that are read"),
-        ));
-    }
-    let bytes = std::fs::read(path).map_err(|e| Error::file(path, e.to_string()))?;
+    let bytes = read_bytes(path, MOST_BYTES)?;
     let stem = path
         .file_stem()
         .map_or("tensor".into(), |s| s.to_string_lossy().into_owned());
-    parse(&bytes, &stem).map_err(|reason| Error::file(path, reason))
+    parse(&bytes, &stem).map_err(|reason| Error::file(path, printable(&reason)))
+}
+
+/// The most that is read of what has no length: a pipe, a device.
+const MOST_STREAM: u64 = 1 << 30;
+
+/// Reads a file of at most `most` bytes.
+///
+/// # Errors
+/// [`Error::File`]: it cannot be read, or there is more.
+pub fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let failed = |e: std::io::Error| Error::file(path, e.to_string());
+    let file = File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    let most = match metadata.is_file() {
+        true => most,
+        false => most.min(MOST_STREAM),
+    };
+    let too_long = |length: u64, word: &str| {
+        Error::file(
+            path,
+            format!("{word}{length} bytes is more than the {most} that are read"),
+        )
+    };
+    if metadata.is_file() && metadata.len() > most {
+        return Err(too_long(metadata.len(), ""));
+    }
+    // The length is a claim: a device has none, and a file may grow.
+    let mut bytes = Vec::new();
+    let mut part = file.take(most.saturating_add(1));
+    part.read_to_end(&mut bytes).map_err(failed)?;
+    match bytes.len() as u64 {
+        length if length > most => Err(too_long(length, "at least ")),
+        _ => Ok(bytes),
+    }
+}
+
+/// Reads a text of at most `most` bytes.
+///
+/// # Errors
+/// As [`read_bytes`], and for a file that is not UTF-8.
+pub fn read_text(path: &Path, most: u64) -> Result<String> {
+    String::from_utf8(read_bytes(path, most)?)
+        .map_err(|e| Error::file(path, format!("not UTF-8: {}", e.utf8_error())))
 }
 
 /// As [`read`], from bytes; `stem` becomes the key of a lone tensor.

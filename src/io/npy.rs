@@ -8,10 +8,7 @@ pub(super) fn read(bytes: &[u8], stem: &str) -> Result<TensorFile, String> {
     let (header, start) = header(bytes)?;
     let descr = field(header, "descr").ok_or("its header names no type")?;
     let descr = descr.trim_matches(['\'', '"']);
-    // The shape's own claim, against the file's size and before any memory is
-    // taken.
-    let (kind, width) = descr.split_at(descr.len().min(1));
-    if kind == ">" {
+    if let Some(width) = descr.strip_prefix('>') {
         return Err(format!(
             "big-endian values ({descr}); save with dtype='<{width}'"
         ));
@@ -34,6 +31,8 @@ pub(super) fn read(bytes: &[u8], stem: &str) -> Result<TensorFile, String> {
         }
     };
     let shape = shape(header)?;
+    // The shape's own claim, against the file's size and before any memory is
+    // taken.
     let size = element_count(&shape)?.checked_mul(dtype.size());
     let end = size.and_then(|size| start.checked_add(size));
     let data = end.and_then(|end| bytes.get(start..end)).ok_or_else(|| {
@@ -189,6 +188,8 @@ mod tests {
         for (bytes, text) in [
             (npy(">f4", false, "(1,)", &[0; 4]), "big-endian"),
             (npy("<c8", false, "(1,)", &[0; 8]), "astype"),
+            (npy("\u{e9}", false, "(1,)", &[0; 8]), "astype"),
+            (npy("", false, "(1,)", &[0; 8]), "astype"),
             (
                 npy("<f4", false, "(1000000000000,)", &[0; 4]),
                 "more than the file holds",

@@ -1,9 +1,10 @@
 //! safetensors: a JSON header and raw little-endian data. Reading is the
 //! `safetensors` crate's; saving goes to a temporary file that is renamed, so
-//! that no half-written file is ever left.
+//! that no half-written file is ever left where a file can be renamed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
+use std::fs;
+use std::io::{self, Write};
 use std::path::Path;
 
 use safetensors::tensor::TensorView;
@@ -76,11 +77,46 @@ pub fn save(
     }
     let metadata: HashMap<String, String> = metadata.clone().into_iter().collect();
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| failed(e.to_string()))?;
+    put(path, &bytes).map_err(failed)
+}
+
+/// Writes a file: by way of a temporary one beside it, or straight on where
+/// the path is a device, a pipe or a link to nowhere.
+fn put(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    let said = |e: io::Error| e.to_string();
+    let old = fs::metadata(path).ok();
+    let special = match &old {
+        Some(old) => !old.is_file(),
+        // The link of a link to nowhere stays; what it names is made.
+        None => fs::symlink_metadata(path).is_ok(),
+    };
+    if special {
+        return fs::write(path, bytes).map_err(said);
+    }
+    // A link stays too, and what it leads to is replaced.
+    let path = match &old {
+        Some(_) => &path.canonicalize().map_err(said)?,
+        None => path,
+    };
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| failed(e.to_string()))?;
-    file.write_all(&bytes).map_err(|e| failed(e.to_string()))?;
-    file.persist(path).map_err(|e| failed(e.to_string()))?;
+    let mut builder = tempfile::Builder::new();
+    // As any program's files: 0666 under the umask. A temporary file's own
+    // 0600 would keep the group out.
+    #[cfg(unix)]
+    let public = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666);
+    #[cfg(unix)]
+    builder.permissions(public);
+    // Its own text would name the temporary file.
+    let mut file = builder
+        .tempfile_in(folder)
+        .map_err(|e| format!("no file can be made in {}: {}", folder.display(), e.kind()))?;
+    if let Some(old) = old {
+        let kept = file.as_file().set_permissions(old.permissions());
+        kept.map_err(said)?;
+    }
+    file.as_file_mut().write_all(bytes).map_err(said)?;
+    file.persist(path).map_err(|e| said(e.error))?;
     Ok(())
 }
 
@@ -110,9 +146,46 @@ mod tests {
             assert_eq!(bits(&got), bits(tensor));
         }
         let lost = folder.path().join("no/such/folder.safetensors");
-        assert!(save(&lost, &tensors, &BTreeMap::new()).is_err());
+        let error = save(&lost, &tensors, &BTreeMap::new()).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("folder.safetensors: no file"), "{error}");
+        assert!(error.ends_with("no/such: entity not found"), "{error}");
         let twice = [tensors[0].clone(), tensors[0].clone()];
         assert!(save(&path, &twice, &BTreeMap::new()).is_err());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_there_stays_what_it_is() {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let put = |name: &str| save(&at(name), &[], &BTreeMap::new());
+        let mode = |name: &str| fs::metadata(at(name)).unwrap().mode() & 0o777;
+        // A new file is as any other program's, whatever the umask is.
+        fs::write(at("plain"), "").unwrap();
+        put("new").unwrap();
+        assert_eq!(mode("new"), mode("plain"));
+        // An old one keeps its mode.
+        fs::set_permissions(at("plain"), fs::Permissions::from_mode(0o640)).unwrap();
+        put("plain").unwrap();
+        assert_eq!(mode("plain"), 0o640);
+        assert!(fs::metadata(at("plain")).unwrap().len() > 0);
+        // Links stay links, to something or to nothing yet.
+        symlink(at("plain"), at("link")).unwrap();
+        symlink(at("later"), at("dangling")).unwrap();
+        for (link, end) in [("link", "plain"), ("dangling", "later")] {
+            fs::write(at("plain"), "").unwrap();
+            put(link).unwrap();
+            assert!(fs::symlink_metadata(at(link)).unwrap().is_symlink());
+            assert!(fs::metadata(at(end)).unwrap().len() > 0, "{end}");
+        }
+        // A device is written to.
+        save(Path::new("/dev/null"), &[], &BTreeMap::new()).unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
+        let error = put("").unwrap_err().to_string();
+        assert!(error.contains("directory"), "{error}");
     }
 }

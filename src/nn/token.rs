@@ -114,7 +114,13 @@ impl<'t> Tokens<'t> {
                 _ => self.source.error(
                     place,
                     format!("unexpected character {first:?}"),
-                    "write layers as in PyTorch: Sequential(Linear(4, 2), ReLU(), Linear(2, 1))",
+                    match self.source.what {
+                        "loss" => "write a loss as in PyTorch: BCELoss(reduction='sum')",
+                        _ => {
+                            "write layers as in PyTorch: \
+                             Sequential(Linear(4, 2), ReLU(), Linear(2, 1))"
+                        }
+                    },
                 ),
             });
         };

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::Network;
 use crate::error::{Error, Result};
+use crate::number::printable;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -68,11 +69,14 @@ impl Network {
 
         let all_biases = |keys: &[&String]| keys.iter().all(|key| key.ends_with("bias"));
         let hint = if let Some(prefix) = common_prefix(&missing, weights) {
-            format!("the keys begin with `{prefix}`; remove that from each")
+            format!(
+                "the keys begin with `{}`; remove that from each",
+                printable(prefix)
+            )
         } else if !missing.is_empty() && unexpected.is_empty() && all_biases(&missing) {
             "write bias=False in the layers that have none".to_string()
         } else if !missing.is_empty() && unexpected.is_empty() && !weights.is_empty() {
-            let there: Vec<_> = weights.keys().take(MOST).map(String::as_str).collect();
+            let there: Vec<_> = weights.keys().take(MOST).map(|k| printable(k)).collect();
             let more = if weights.len() > MOST { ", ..." } else { "" };
             format!("the weights hold {}{more}", there.join(", "))
         } else if missing.is_empty() && wrong.is_empty() && all_biases(&unexpected) {
@@ -99,7 +103,7 @@ fn list(text: &mut String, title: &str, lines: impl ExactSizeIterator<Item = Str
     text.push(':');
     for line in lines.take(MOST) {
         text.push_str("\n    ");
-        text.push_str(&line);
+        text.push_str(&printable(&line));
     }
     if count > MOST {
         text.push_str(&format!("\n    and {} more", count - MOST));

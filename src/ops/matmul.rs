@@ -6,6 +6,8 @@
 //! loops for long, and a tall product (a weight gradient over a large batch)
 //! has work for every core.
 
+mod choice;
+
 use std::fmt;
 
 use ndarray::{ArrayD, ArrayView2, ArrayViewD, Axis, IxDyn, Zip};
@@ -13,7 +15,7 @@ use ndarray::{ArrayD, ArrayView2, ArrayViewD, Axis, IxDyn, Zip};
 use super::Family;
 use super::map::{FLUSH, ULP, expect_inputs};
 use super::reduce;
-use super::shader_lib::GRID;
+use super::shader_lib::{BLOCKS, EPILOGUE, GRID, PRODUCT};
 use crate::error::{Result, ShapeError};
 use crate::graph::{
     Bounded, Call, Cotangent, Graph, Kernel, Lowering, Meaning, NodeId, Op, Operand, Rule, Sample,
@@ -22,7 +24,11 @@ use crate::graph::{
 use crate::number;
 use crate::shape::{MAX_RANK, Shape};
 
+pub use choice::{Candidate, candidates};
+
 const SOURCE: &str = include_str!("../../shaders/matmul.wgsl");
+const SUBGROUP: &str = include_str!("../../shaders/matmul_subgroup.wgsl");
+const TILED: &str = include_str!("../../shaders/matmul_tiled.wgsl");
 
 /// This file's ops.
 pub static FAMILY: Family = Family {
@@ -50,39 +56,21 @@ impl fmt::Display for Matmul {
     }
 }
 
-/// Part of the inner axis that one workgroup handles: short parts where there
-/// are few outputs, long ones where partial products would fill the memory.
+/// The longest part of the inner axis that one workgroup handles: short where
+/// there are few outputs, long where partial products would fill the memory.
 const SHORT_PART: usize = 4096;
 const LONG_PART: usize = 32_768;
 const MANY_OUTPUTS: usize = 1 << 20;
 
-/// The shader adds four products by pairs, 16 such sums in a row, and then the
-/// sums of 64.
+/// The shaders add products in fours, at most 16 such sums in a row, and then
+/// the sums of 64.
 const BLOCK: usize = 64;
 const FOUR: usize = 4;
 
-/// One of the shader's entry points.
-struct Entry {
-    name: &'static str,
-    /// Rows and columns of C that a workgroup owns (`matmul_rows` owns rows
-    /// whole).
-    tile: usize,
-    /// Whether the thinner operand must come second.
-    thin: bool,
-}
-
-/// The entry point for a product of these sizes. Tiles of 64 are mostly empty
-/// in a small product, and those of 16 in a thin one.
-fn entry_for(m: usize, n: usize, k: usize) -> Entry {
-    let (thin, other) = (m.min(n), m.max(n));
-    let (name, tile, thin) = match () {
-        () if thin <= 16 && other <= 64 && k >= 256 => ("matmul_tall", 4, true),
-        () if thin <= 4 => ("matmul_rows", 64, true),
-        () if thin <= 16 => ("matmul_16", 16, false),
-        () => ("matmul_64", 64, false),
-    };
-    Entry { name, tile, thin }
-}
+/// The workgroups that a GPU should have to work on, and the shortest part
+/// that is worth a second pass for it.
+const MANY_WORKGROUPS: usize = 256;
+const LEAST_PART: usize = 256;
 
 /// One operand as the shader reads it: its own axis, the inner axis, batches.
 struct Side {
@@ -91,6 +79,10 @@ struct Side {
     /// Strides along its own and along the inner axis.
     own: usize,
     inner: usize,
+    /// Whether the inner axis comes before its own in memory.
+    inner_first: bool,
+    /// Whether its lines in memory are of whole fours.
+    fours: bool,
     /// Strides along the batch axes.
     batch: Vec<u32>,
 }
@@ -119,12 +111,14 @@ impl Side {
             size,
             own,
             inner,
+            inner_first,
+            fours: matrix[1].is_multiple_of(FOUR),
             batch: words,
         }
     }
 }
 
-fn part_length(outputs: usize) -> usize {
+fn longest_part(outputs: usize) -> usize {
     if outputs < MANY_OUTPUTS {
         SHORT_PART
     } else {
@@ -132,12 +126,97 @@ fn part_length(outputs: usize) -> usize {
     }
 }
 
-/// The longest path from a product to the result, in additions.
-fn depth(k: usize, outputs: usize) -> usize {
-    let part = part_length(outputs).min(k);
+/// The length of a part, of whole blocks, where the tiles of C are `jobs`
+/// workgroups. Few workgroups leave most of a GPU idle; a driver in software
+/// has few cores, and a second pass costs it more.
+fn part_length(k: usize, outputs: usize, jobs: usize, target: &Target) -> usize {
+    let longest = longest_part(outputs);
+    if target.software || jobs >= MANY_WORKGROUPS {
+        return longest;
+    }
+    let parts = (MANY_WORKGROUPS / jobs.max(1)).clamp(1, (k / LEAST_PART).max(1));
+    let part = k.div_ceil(parts).next_multiple_of(BLOCK);
+    part.clamp(LEAST_PART, longest)
+}
+
+/// The longest path from a product to the result, in additions, for parts of
+/// this length.
+fn depth_with(k: usize, part: usize) -> usize {
+    let part = part.min(k);
     let within = 2 + BLOCK.min(part).div_ceil(FOUR) + part.div_ceil(BLOCK);
     let parts = k.div_ceil(part.max(1));
     (within + reduce::depth(parts)).min(k)
+}
+
+/// The longest path for any target: shorter parts make it shorter (tested).
+pub(crate) fn depth(k: usize, outputs: usize) -> usize {
+    depth_with(k, longest_part(outputs))
+}
+
+/// The kernel to take: the target's choice if it is one of the candidates,
+/// else the first of them.
+fn choose(m: usize, n: usize, k: usize, target: &Target) -> Candidate {
+    let all = candidates(m, n, k, target);
+    let wish = target
+        .choices
+        .get(&format!("matmul {m}x{n}x{k}"))
+        .or_else(|| target.choices.get("matmul"));
+    let wished = wish.and_then(|name| all.iter().find(|c| c.to_string() == *name));
+    *wished.unwrap_or(&all[0])
+}
+
+/// The candidate's kernel for operands that lie like these.
+fn kernel(candidate: Candidate, left: &Side, right: &Side, k: usize) -> Kernel {
+    let thin: &'static [&'static str] = &[GRID, EPILOGUE, PRODUCT];
+    let wide: &'static [&'static str] = &[GRID, EPILOGUE, PRODUCT, BLOCKS];
+    let mut settings = vec![
+        ("A_FOURS", left.fours),
+        ("B_FOURS", right.fours),
+        ("C_FOURS", right.size.is_multiple_of(FOUR)),
+        ("A_ALONG_K", !left.inner_first),
+        ("B_ALONG_K", !right.inner_first),
+    ]
+    .into_iter()
+    .map(|(name, on)| (name, u32::from(on)))
+    .collect::<Vec<_>>();
+    let (source, libs) = match candidate {
+        Candidate::Subgroup {
+            lanes,
+            row_blocks,
+            column_blocks,
+        } => {
+            settings.extend([
+                ("LANES", lanes),
+                ("ROW_BLOCKS", row_blocks),
+                ("COLUMN_BLOCKS", column_blocks),
+                ("K_ODD", u32::from(!k.is_multiple_of(FOUR))),
+            ]);
+            (SUBGROUP, wide)
+        }
+        Candidate::Tiled {
+            row_blocks,
+            column_blocks,
+            depth,
+        } => {
+            settings.extend([
+                ("ROW_BLOCKS", row_blocks),
+                ("COLUMN_BLOCKS", column_blocks),
+                ("DEPTH", depth),
+            ]);
+            (TILED, wide)
+        }
+        Candidate::Small | Candidate::Rows | Candidate::Tall => {
+            // These read single elements, by strides.
+            settings = vec![("A_FOURS", 0), ("B_FOURS", 0), ("C_FOURS", 0)];
+            (SOURCE, thin)
+        }
+    };
+    Kernel {
+        entry: candidate.entry(),
+        source,
+        libs,
+        settings,
+    }
 }
 
 /// Sizes of one product, once transposes are applied.
@@ -294,7 +373,7 @@ impl Op for Matmul {
         ])
     }
 
-    fn lower(&self, inputs: &[&Shape], output: &Shape, _target: &Target) -> Lowering {
+    fn lower(&self, inputs: &[&Shape], output: &Shape, target: &Target) -> Lowering {
         let (a, b) = (inputs[0], inputs[1]);
         // The node exists, so `infer` has accepted these shapes.
         let sizes = self
@@ -302,27 +381,26 @@ impl Op for Matmul {
             .expect("shapes fit, as inferred");
         let Sizes { batch, m, n, k } = sizes;
         let outputs = output.numel();
-        let part = part_length(outputs);
-        let parts = k.div_ceil(part).max(1);
+        let candidate = choose(m, n, k, target);
         let mut sides = [
             Side::of(a, self.transpose_a, &batch, m),
             Side::of(b, !self.transpose_b, &batch, n),
         ];
         let mut order = [0, 1];
         let mut c_strides = [n, 1];
-        let entry = entry_for(m, n, k);
         // The thin kernels want the thin side second: C is then computed as its
         // transpose, op(B)^T op(A)^T, and stored with swapped strides.
-        if entry.thin && m < n {
+        if candidate.thin() && m < n {
             sides.swap(0, 1);
             order.swap(0, 1);
             c_strides.swap(0, 1);
         }
         let [left, right] = &sides;
-        let tiles = [
-            left.size.div_ceil(entry.tile),
-            right.size.div_ceil(entry.tile),
-        ];
+        let [rows, columns] = candidate.tile();
+        let tiles = [left.size.div_ceil(rows), right.size.div_ceil(columns)];
+        let jobs = tiles[0] * tiles[1] * batch.numel();
+        let part = part_length(k, outputs, jobs, target);
+        let parts = k.div_ceil(part).max(1);
         let mut sizes_of_batch: Vec<u32> = batch.dims().iter().map(|&d| d as u32).collect();
         sizes_of_batch.resize(MAX_RANK, 1);
         let words = [
@@ -344,15 +422,12 @@ impl Op for Matmul {
             Operand::Scratch(0)
         };
         let mut calls = vec![Call {
-            kernel: Kernel {
-                entry: entry.name,
-                source: SOURCE,
-                libs: &[GRID],
-            },
+            kernel: kernel(candidate, left, right, k),
             params,
             inputs: order.map(Operand::Input).to_vec(),
             output: product,
-            workgroups: (tiles[0] * tiles[1]) as u64 * batch.numel() as u64 * parts as u64,
+            workgroups: jobs as u64 * parts as u64,
+            epilogue: whole,
         }];
         if !whole {
             let (more, sums) =
@@ -507,4 +582,27 @@ fn samples() -> Vec<Sample> {
         }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The error bound knows no target, so it must hold for all.
+    #[test]
+    fn shorter_parts_do_not_deepen_the_sum() {
+        let target = Target::default();
+        for outputs in [1, 1000, MANY_OUTPUTS] {
+            for jobs in [0, 1, 2, 3, 10, 100, 255, 256, 10_000] {
+                for k in (0..5000).chain([5001, 32_768, 65_537, 100_000, 1_000_001, 1 << 26]) {
+                    let part = part_length(k, outputs, jobs, &target);
+                    assert!(part.is_multiple_of(BLOCK) && part >= LEAST_PART);
+                    assert!(
+                        depth_with(k, part) <= depth(k, outputs),
+                        "{k} in parts of {part}, {jobs} jobs"
+                    );
+                }
+            }
+        }
+    }
 }

@@ -7,6 +7,7 @@
 
 pub mod map;
 pub(crate) mod shader_lib;
+pub(crate) mod template;
 
 use crate::graph::Sample;
 

@@ -11,7 +11,7 @@ use ndarray::{ArrayD, ArrayViewD, Axis};
 
 use super::Family;
 use super::map::{FLUSH, ULP, expect_inputs};
-use super::shader_lib::GRID;
+use super::shader_lib::{EPILOGUE, GRID};
 use crate::error::{Result, ShapeError};
 use crate::graph::{
     Bounded, Call, Cotangent, Graph, Kernel, Lowering, Meaning, NodeId, Op, Operand, Rule, Sample,
@@ -108,7 +108,8 @@ pub(crate) fn sum_calls(
             kernel: Kernel {
                 entry: if serial { "sum_serial" } else { "sum_tree" },
                 source: SOURCE,
-                libs: &[GRID],
+                libs: &[GRID, EPILOGUE],
+                settings: Vec::new(),
             },
             params: params(
                 &kept,
@@ -125,6 +126,7 @@ pub(crate) fn sum_calls(
             } else {
                 jobs
             },
+            epilogue: last,
         });
         if last {
             return (scratch, calls);

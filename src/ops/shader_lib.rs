@@ -9,5 +9,15 @@ pub const EXP: &str = include_str!("../../shaders/lib/exp.wgsl");
 pub const LOG: &str = include_str!("../../shaders/lib/log.wgsl");
 /// `sigmoid_f32` and `softplus_neg_abs`; needs [`EXP`] and [`LOG`].
 pub const SIGMOID: &str = include_str!("../../shaders/lib/sigmoid.wgsl");
+/// `epilogue` and `epilogue4`: what becomes of a result before it is stored. A
+/// planner may put functions of its own in this one's place where a call says
+/// so ([`Call::epilogue`](crate::graph::Call::epilogue)).
+pub const EPILOGUE: &str = include_str!("../../shaders/lib/epilogue.wgsl");
+/// The parameters, buffers and stores of a matrix product; needs [`GRID`] and
+/// [`EPILOGUE`]. A template.
+pub const PRODUCT: &str = include_str!("../../shaders/lib/product.wgsl");
+/// Blocks of four by four elements of a product's operands; needs [`PRODUCT`].
+/// A template.
+pub const BLOCKS: &str = include_str!("../../shaders/lib/blocks.wgsl");
 /// `workgroup_index`: the place of a workgroup along one line.
 pub const GRID: &str = include_str!("../../shaders/lib/grid.wgsl");

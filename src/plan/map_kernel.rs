@@ -3,7 +3,8 @@
 //!
 //! How each operand is read is part of the kernel; sizes and strides are not.
 
-use super::{KernelSource, join};
+use super::KernelSource;
+use super::planner::join;
 use crate::error::{Error, Result};
 use crate::graph::MapCall;
 use crate::ops::shader_lib::GRID;
@@ -84,6 +85,7 @@ pub fn make(call: &MapCall, inputs: &[&Shape], output: &Shape) -> Result<Made> {
                 &format!("{}\n{}", call.source, text(call, &access, wide)),
             ),
             reads: inputs.len(),
+            writes: 1,
         },
         params,
         workgroups: (items as u64).div_ceil(WG_SIZE),

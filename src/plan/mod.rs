@@ -5,12 +5,15 @@
 //! the forward walk, then the reverse walk.
 
 mod map_kernel;
+mod planner;
+mod rows;
 
-use std::collections::HashMap;
 use std::fmt;
 
-use crate::error::{Error, Result};
-use crate::graph::{Call, Graph, Kind, Lowering, NodeId, Operand, Role, Target};
+use planner::Planner;
+
+use crate::error::Result;
+use crate::graph::{Graph, NodeId, Role, Target};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -49,7 +52,14 @@ pub struct BufferSpec {
     pub elements: usize,
     /// What it starts with.
     pub content: Content,
+    /// The buffer that this one is a part of, and its first element there (a
+    /// multiple of [`SLICE`]); `None` if it has memory of its own.
+    pub part_of: Option<(BufferId, usize)>,
 }
+
+/// Parts of a buffer start at multiples of this many elements: 256 bytes, which
+/// every adapter can bind.
+pub const SLICE: usize = 64;
 
 impl BufferSpec {
     /// Its size in bytes: whole blocks of 16, at least one, so that kernels
@@ -67,10 +77,12 @@ pub struct KernelSource {
     /// The entry point.
     pub entry: String,
     /// The WGSL text. The parameters are binding 0, then come the buffers
-    /// read, then the buffer written.
+    /// read, then the buffers written.
     pub source: String,
     /// How many buffers it reads.
     pub reads: usize,
+    /// How many buffers it writes.
+    pub writes: usize,
 }
 
 /// One dispatch.
@@ -88,8 +100,8 @@ pub struct Step {
     pub params: Vec<u32>,
     /// The buffers it reads.
     pub inputs: Vec<BufferId>,
-    /// The buffer it writes.
-    pub output: BufferId,
+    /// The buffers it writes.
+    pub outputs: Vec<BufferId>,
     /// Workgroups along x and y.
     pub grid: [u32; 2],
 }
@@ -118,6 +130,20 @@ pub struct Output {
     pub buffer: BufferId,
 }
 
+/// What a planner may do; all of it by default. No result depends on it, but
+/// for what a compiler makes of a longer kernel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PlanOptions {
+    /// Let one kernel compute several ops.
+    pub fuse: bool,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        PlanOptions { fuse: true }
+    }
+}
+
 /// Everything that a device needs to know to evaluate a graph.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Plan {
@@ -142,210 +168,24 @@ impl Plan {
 
     /// As [`new`](Plan::new), with the kernels that suit `target`.
     pub fn with_target(graph: &Graph, outputs: &[NodeId], target: &Target) -> Result<Plan> {
-        Planner::new(graph, target).plan(outputs)
+        Plan::with_options(graph, outputs, target, &PlanOptions::default())
+    }
+
+    /// As [`with_target`](Plan::with_target), with or without its passes.
+    pub fn with_options(
+        graph: &Graph,
+        outputs: &[NodeId],
+        target: &Target,
+        options: &PlanOptions,
+    ) -> Result<Plan> {
+        Planner::new(graph, target, options).plan(outputs)
     }
 
     /// The bytes of all buffers together.
     pub fn bytes(&self) -> u64 {
-        self.buffers.iter().map(BufferSpec::bytes).sum()
+        let whole = self.buffers.iter().filter(|b| b.part_of.is_none());
+        whole.map(BufferSpec::bytes).sum()
     }
-}
-
-struct Planner<'g> {
-    graph: &'g Graph,
-    target: &'g Target,
-    plan: Plan,
-    kernel_index: HashMap<(String, String), usize>,
-    place: Vec<Option<BufferId>>,
-}
-
-impl<'g> Planner<'g> {
-    fn new(graph: &'g Graph, target: &'g Target) -> Self {
-        Planner {
-            graph,
-            target,
-            plan: Plan {
-                buffers: Vec::new(),
-                kernels: Vec::new(),
-                steps: Vec::new(),
-                feeds: Vec::new(),
-                outputs: Vec::new(),
-            },
-            kernel_index: HashMap::new(),
-            place: vec![None; graph.len()],
-        }
-    }
-
-    fn plan(mut self, outputs: &[NodeId]) -> Result<Plan> {
-        let needed = self.graph.reachable(outputs)?;
-        for (id, node) in self.graph.nodes() {
-            if needed[id.index()] {
-                let place = match &node.kind {
-                    Kind::Input | Kind::Parameter => self.feed(id)?,
-                    Kind::Constant(value) => self.buffer(
-                        &node.label,
-                        value.shape().numel(),
-                        Content::Constant(value.clone()),
-                    ),
-                    Kind::Op(_) => self.lower(id)?,
-                };
-                self.place[id.index()] = Some(place);
-            }
-        }
-        for &id in outputs {
-            let node = self.graph.node(id)?;
-            if self.plan.outputs.iter().any(|o| o.node == id) {
-                continue;
-            }
-            self.plan.outputs.push(Output {
-                node: id,
-                label: node.label.clone(),
-                shape: node.shape.clone(),
-                buffer: self.at(id)?,
-            });
-        }
-        Ok(self.plan)
-    }
-
-    fn at(&self, id: NodeId) -> Result<BufferId> {
-        self.place[id.index()]
-            .ok_or_else(|| Error::Graph(format!("node {id} is used before it is computed")))
-    }
-
-    fn buffer(&mut self, label: &str, elements: usize, content: Content) -> BufferId {
-        self.plan.buffers.push(BufferSpec {
-            label: label.to_string(),
-            elements,
-            content,
-        });
-        BufferId(self.plan.buffers.len() as u32 - 1)
-    }
-
-    fn feed(&mut self, id: NodeId) -> Result<BufferId> {
-        let node = self.graph.node(id)?;
-        let buffer = self.buffer(&node.label, node.shape.numel(), Content::Fed);
-        self.plan.feeds.push(Feed {
-            label: node.label.clone(),
-            shape: node.shape.clone(),
-            buffer,
-        });
-        Ok(buffer)
-    }
-
-    fn lower(&mut self, id: NodeId) -> Result<BufferId> {
-        let node = self.graph.node(id)?;
-        let Some(op) = node.op() else {
-            return Err(Error::Graph(format!("node `{}` is a leaf", node.label)));
-        };
-        let mut shapes = Vec::with_capacity(node.inputs.len());
-        let mut inputs = Vec::with_capacity(node.inputs.len());
-        for &input in &node.inputs {
-            shapes.push(self.graph.shape(input)?);
-            inputs.push(self.at(input)?);
-        }
-        match op.lower(&shapes, &node.shape, self.target) {
-            Lowering::View => Ok(inputs[0]),
-            Lowering::Map(call) => {
-                let output = self.buffer(&node.label, node.shape.numel(), Content::Computed);
-                if node.shape.numel() > 0 {
-                    let made = map_kernel::make(&call, &shapes, &node.shape)?;
-                    let kernel = self.kernel(made.kernel);
-                    self.step(id, kernel, made.params, inputs, output, made.workgroups)?;
-                }
-                Ok(output)
-            }
-            Lowering::Calls { scratch, calls, .. } => {
-                let output = self.buffer(&node.label, node.shape.numel(), Content::Computed);
-                let scratch: Vec<_> = scratch
-                    .into_iter()
-                    .enumerate()
-                    .map(|(i, elements)| {
-                        let label = format!("{} (part {i})", node.label);
-                        self.buffer(&label, elements, Content::Computed)
-                    })
-                    .collect();
-                let find = |operand: Operand| match operand {
-                    Operand::Input(i) => inputs[i],
-                    Operand::Output => output,
-                    Operand::Scratch(i) => scratch[i],
-                };
-                for call in calls.into_iter().filter(|c| c.workgroups > 0) {
-                    let reads: Vec<_> = call.inputs.iter().map(|&i| find(i)).collect();
-                    let writes = find(call.output);
-                    let kernel = self.kernel(written_by_hand(&call));
-                    self.step(id, kernel, call.params, reads, writes, call.workgroups)?;
-                }
-                Ok(output)
-            }
-        }
-    }
-
-    fn kernel(&mut self, kernel: KernelSource) -> usize {
-        let key = (kernel.entry.clone(), kernel.source.clone());
-        *self.kernel_index.entry(key).or_insert_with(|| {
-            self.plan.kernels.push(kernel);
-            self.plan.kernels.len() - 1
-        })
-    }
-
-    fn step(
-        &mut self,
-        id: NodeId,
-        kernel: usize,
-        params: Vec<u32>,
-        inputs: Vec<BufferId>,
-        output: BufferId,
-        workgroups: u64,
-    ) -> Result<()> {
-        let node = self.graph.node(id)?;
-        let op = node.op().map_or(String::new(), |op| op.to_string());
-        self.plan.steps.push(Step {
-            label: node.label.clone(),
-            op,
-            role: node.role,
-            kernel,
-            params,
-            inputs,
-            output,
-            grid: fold(workgroups).ok_or_else(|| {
-                Error::Limit(format!(
-                    "`{}` of shape {} needs {workgroups} workgroups, more than a dispatch may have; \
-                     split the batch",
-                    node.label, node.shape
-                ))
-            })?,
-        });
-        Ok(())
-    }
-}
-
-/// A line of workgroups folded into rows: as few rows as fit, evenly long.
-fn fold(workgroups: u64) -> Option<[u32; 2]> {
-    let rows = workgroups.div_ceil(MAX_WORKGROUPS).max(1);
-    if rows > MAX_WORKGROUPS {
-        return None;
-    }
-    Some([workgroups.div_ceil(rows) as u32, rows as u32])
-}
-
-fn written_by_hand(call: &Call) -> KernelSource {
-    KernelSource {
-        label: call.kernel.entry.to_string(),
-        entry: call.kernel.entry.to_string(),
-        source: join(call.kernel.libs, call.kernel.source),
-        reads: call.inputs.len(),
-    }
-}
-
-/// WGSL has no include: the files one after the other.
-fn join(libs: &[&str], source: &str) -> String {
-    let mut text = String::new();
-    for lib in libs {
-        text.push_str(lib);
-        text.push('\n');
-    }
-    text.push_str(source);
-    text
 }
 
 impl fmt::Display for Plan {
@@ -364,22 +204,27 @@ impl fmt::Display for Plan {
                 Content::Constant(_) => "constant",
                 Content::Computed => "computed",
             };
+            let part = match b.part_of {
+                Some((whole, first)) => format!(", in b{} from {first}", whole.0),
+                None => String::new(),
+            };
             writeln!(
                 f,
-                "  b{i}: {} x f32, {content}  \"{}\"",
+                "  b{i}: {} x f32, {content}{part}  \"{}\"",
                 b.elements, b.label
             )?;
         }
         for step in &self.steps {
             let reads: Vec<_> = step.inputs.iter().map(|b| format!("b{}", b.0)).collect();
+            let writes: Vec<_> = step.outputs.iter().map(|b| format!("b{}", b.0)).collect();
             let mark = match step.role {
                 Role::Forward => ' ',
                 Role::Backward => '~',
             };
             writeln!(
                 f,
-                " {mark}b{} = {}({}) on {}x{}  {} \"{}\"",
-                step.output.0,
+                " {mark}{} = {}({}) on {}x{}  {} \"{}\"",
+                writes.join(", "),
                 self.kernels[step.kernel].label,
                 reads.join(", "),
                 step.grid[0],
@@ -392,23 +237,5 @@ impl fmt::Display for Plan {
             writeln!(f, "  read b{} \"{}\"", output.buffer.0, output.label)?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_lines_of_workgroups_are_folded() {
-        assert_eq!(fold(1), Some([1, 1]));
-        assert_eq!(fold(65_535), Some([65_535, 1]));
-        assert_eq!(fold(65_536), Some([32_768, 2]));
-        assert_eq!(fold(65_535 * 65_535), Some([65_535, 65_535]));
-        assert_eq!(fold(65_535 * 65_535 + 1), None);
-        for n in [65_537, 1_000_003, 16_777_216] {
-            let [x, y] = fold(n).unwrap();
-            assert!(u64::from(x) * u64::from(y) >= n);
-        }
     }
 }

@@ -1,6 +1,5 @@
 //! A report as JSON: the same as on the terminal, for scripts.
 
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Report;
@@ -31,32 +30,35 @@ pub fn adapter(d: &AdapterDescription) -> Value {
     })
 }
 
-/// Values, or their summary. NaN and infinities, for which JSON has no number,
-/// become the strings "nan", "inf" and "-inf".
-fn values<T: Copy + Into<f64> + Serialize>(shape: &[usize], list: &[T]) -> Value {
-    let number = |v: &T| {
-        let wide: f64 = (*v).into();
-        if wide.is_finite() {
-            json!(v)
-        } else if wide.is_nan() {
-            json!("nan")
-        } else if wide > 0.0 {
-            json!("inf")
-        } else {
-            json!("-inf")
-        }
-    };
+/// A number. NaN and infinities, for which JSON has none, become the strings
+/// "nan", "inf" and "-inf".
+fn number(value: f64) -> Value {
+    if value.is_finite() {
+        json!(value)
+    } else if value.is_nan() {
+        json!("nan")
+    } else if value > 0.0 {
+        json!("inf")
+    } else {
+        json!("-inf")
+    }
+}
+
+/// Values, or their summary.
+fn values<T: Copy + Into<f64>>(shape: &[usize], list: &[T]) -> Value {
+    let each = |v: &T| number((*v).into());
     if list.len() <= WHOLE {
-        return Value::Array(list.iter().map(number).collect());
+        return Value::Array(list.iter().map(each).collect());
     }
     let squares = list.iter().map(|&v| {
         let wide: f64 = v.into();
         wide * wide
     });
+    let norm = number(squares.sum::<f64>().sqrt());
     json!({
         "shape": shape,
-        "first": list[..FIRST].iter().map(number).collect::<Vec<_>>(),
-        "norm": squares.sum::<f64>().sqrt(),
+        "first": list[..FIRST].iter().map(each).collect::<Vec<_>>(),
+        "norm": norm,
     })
 }
 
@@ -128,7 +130,7 @@ pub fn report(report: &Report) -> Value {
     for (name, place) in &solution.named {
         let value = match place {
             Named::Step(i) => json!({ "step": i }),
-            Named::Constant(tensor) => json!({ "values": of_tensor(tensor) }),
+            Named::Given(tensor) => json!({ "values": of_tensor(tensor) }),
         };
         named.insert(name.clone(), value);
     }
@@ -165,7 +167,8 @@ pub fn report(report: &Report) -> Value {
         "sheet": sheet,
         "warnings": solution.warnings,
         "summary": {
-            "passed": tally.passed(),
+            // Nothing is known of values that were held against nothing.
+            "passed": (all > 0).then(|| tally.passed()),
             "values": good,
             "of": all,
             "within_bound_of_reference": [tally.reference.0, tally.reference.1],
@@ -175,4 +178,22 @@ pub fn report(report: &Report) -> Value {
             "sheet_digit_for_digit": tally.sheet_digits,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_json_has_no_number_for_is_a_word() {
+        assert_eq!(
+            values(&[2], &[0.5f32, f32::NAN]).to_string(),
+            r#"[0.5,"nan"]"#
+        );
+        for (value, word) in [(f32::NAN, "nan"), (f32::NEG_INFINITY, "inf")] {
+            let mut list = vec![0f32; WHOLE + 1];
+            list[WHOLE] = value;
+            assert_eq!(values(&[WHOLE + 1], &list)["norm"], word);
+        }
+    }
 }

@@ -2,6 +2,8 @@
 //! what it is held against, and the verdict on both. [`text`] writes it for a
 //! terminal, [`json`] for a program.
 
+#[cfg(not(target_arch = "wasm32"))]
+pub mod bench;
 pub mod json;
 #[cfg(feature = "cli")]
 pub mod text;
@@ -78,15 +80,20 @@ impl Report {
     }
 
     /// The largest distance of a step's value from the reference and from
-    /// PyTorch, in ULPs of float32.
-    pub fn max_ulps(&self, step: &Step) -> f64 {
-        let mut most = step.comparison.as_ref().map_or(0.0, |c| c.max_ulps);
-        if let Some(values) = self.pytorch_of(step) {
-            for (&got, &want) in step.value.data().iter().zip(values) {
-                most = most.max(ulps(got, f64::from(want)));
-            }
-        }
-        most
+    /// PyTorch, in ULPs of float32; `None` if it was held against neither.
+    pub fn max_ulps(&self, step: &Step) -> Option<f64> {
+        let from_reference = step.comparison.as_ref().map(|c| c.max_ulps);
+        let pytorch = self.pytorch_of(step).unwrap_or(&[]).iter();
+        let from_pytorch = step
+            .value
+            .data()
+            .iter()
+            .zip(pytorch)
+            .map(|(&got, &want)| ulps(got, f64::from(want)));
+        from_reference
+            .into_iter()
+            .chain(from_pytorch)
+            .reduce(f64::max)
     }
 
     /// The verdict.

@@ -85,11 +85,9 @@ fn write_step(out: &mut String, report: &Report, step: &Step) {
     }
     if step.value.data().len() > SHOWN_ELEMENTS {
         let _ = writeln!(out, "    {}", summary(&step.value));
-        let _ = writeln!(
-            out,
-            "    largest difference: {} ULP",
-            ulp_text(report.max_ulps(step))
-        );
+        if let Some(most) = report.max_ulps(step) {
+            let _ = writeln!(out, "    largest difference: {} ULP", ulp_text(most));
+        }
         return;
     }
     let on_gpu = matches!(report.solution.engine, Engine::Gpu(_));
@@ -114,13 +112,11 @@ fn write_step(out: &mut String, report: &Report, step: &Step) {
             .as_ref()
             .and_then(|r| r.value.iter().nth(i).copied());
         let torch = pytorch.and_then(|v| v.get(i).copied());
-        let mut most: f64 = 0.0;
-        if let (Some(wide), true) = (wide, on_gpu) {
-            most = most.max(crate::check::ulps(value, wide));
-        }
-        if let Some(torch) = torch {
-            most = most.max(crate::check::ulps(value, f64::from(torch)));
-        }
+        let held_against = [wide.filter(|_| on_gpu), torch.map(f64::from)];
+        let distances = held_against.into_iter().flatten();
+        let most = distances
+            .map(|want| crate::check::ulps(value, want))
+            .reduce(f64::max);
         let mut row = vec![
             cells[i].clone(),
             number::show(value),
@@ -130,7 +126,7 @@ fn write_step(out: &mut String, report: &Report, step: &Step) {
             row.push(torch.map_or("-".to_string(), number::show));
         }
         if on_gpu || known {
-            row.push(ulp_text(most));
+            row.push(most.map_or("-".to_string(), ulp_text));
         }
         table.add_row(row);
     }
@@ -360,7 +356,8 @@ fn summary(tensor: &Tensor) -> String {
 
 fn norm(tensor: &Tensor) -> f64 {
     let squares = tensor.data().iter().map(|v| f64::from(*v) * f64::from(*v));
-    squares.sum::<f64>().sqrt()
+    // The sum of no floats is -0, which would be shown.
+    (0.0 + squares.sum::<f64>()).sqrt()
 }
 
 fn ulp_text(ulps: f64) -> String {
@@ -378,5 +375,16 @@ fn percent(share: f64) -> String {
         "inf".to_string()
     } else {
         format!("{:.0}%", share * 100.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_norm_of_nothing_has_no_sign() {
+        let nothing = Tensor::new(&[0, 4], vec![]).unwrap();
+        assert_eq!(number::show(norm(&nothing) as f32), "0");
     }
 }

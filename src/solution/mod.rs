@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use crate::check::{self, Comparison, compare};
 use crate::error::Result;
-use crate::graph::{Graph, Kind, NodeId, Role};
+use crate::graph::{Kind, NodeId, Role};
 use crate::number;
 use crate::plan::Plan;
 use crate::run::cpu::{self, RefValue};
@@ -101,8 +101,9 @@ pub struct Solution {
 pub enum Named {
     /// A step's value.
     Step(usize),
-    /// A value that nothing computes: a gradient that is zero.
-    Constant(Tensor),
+    /// A value that nothing computes: a gradient that is zero, or the batch
+    /// itself behind layers that change nothing.
+    Given(Tensor),
 }
 
 /// What to compute and keep.
@@ -121,7 +122,7 @@ impl Solution {
         let found = self.named.iter().find(|(n, _)| n == name);
         found.map(|(_, named)| match named {
             Named::Step(i) => &self.steps[*i].value,
-            Named::Constant(value) => value,
+            Named::Given(value) => value,
         })
     }
 
@@ -132,7 +133,7 @@ impl Solution {
             .find(|(n, _)| n == name)
             .and_then(|(_, named)| match named {
                 Named::Step(i) => self.steps.get(*i),
-                Named::Constant(_) => None,
+                Named::Given(_) => None,
             })
     }
 
@@ -143,6 +144,15 @@ impl Solution {
             .flat_map(Step::comparisons)
             .all(Comparison::passed)
     }
+}
+
+/// The plan by which [`solve`] computes on `gpu`.
+///
+/// # Errors
+/// As [`Plan::with_target`].
+pub fn plan(prepared: &Prepared, gpu: &Gpu, detail: Detail) -> Result<Plan> {
+    let nodes = wanted(prepared, detail)?;
+    Plan::with_target(&prepared.graph, &nodes, gpu.target())
 }
 
 /// Solves a prepared problem on a GPU, or by the reference alone.
@@ -157,9 +167,7 @@ pub async fn solve(prepared: &Prepared, gpu: Option<&Gpu>, detail: Detail) -> Re
     let mut values: BTreeMap<NodeId, Tensor> = BTreeMap::new();
     let engine = match gpu {
         Some(gpu) => {
-            let mut program = gpu
-                .compile_plan(Plan::with_target(graph, &nodes, gpu.target())?)
-                .await?;
+            let mut program = gpu.compile_plan(plan(prepared, gpu, detail)?).await?;
             program.set_all(&prepared.feeds)?;
             let outputs = program.run_async().await?;
             for &id in &nodes {
@@ -228,7 +236,7 @@ pub async fn solve(prepared: &Prepared, gpu: Option<&Gpu>, detail: Detail) -> Re
             let place = steps.iter().position(|s| s.node == *id);
             let found = match place {
                 Some(i) => Named::Step(i),
-                None => Named::Constant(constant(graph, *id)?),
+                None => Named::Given(given(prepared, *id)?),
             };
             Some((name.clone(), found))
         })
@@ -251,6 +259,7 @@ pub async fn solve(prepared: &Prepared, gpu: Option<&Gpu>, detail: Detail) -> Re
         warnings: Vec::new(),
     };
     solution.warnings = saturation(prepared, &solution);
+    solution.warnings.extend(overflow(&solution));
     Ok(solution)
 }
 
@@ -265,10 +274,13 @@ fn wanted(prepared: &Prepared, detail: Detail) -> Result<Vec<NodeId>> {
     Ok(nodes)
 }
 
-fn constant(graph: &Graph, id: NodeId) -> Option<Tensor> {
-    match &graph.node(id).ok()?.kind {
+/// The value of a node that nothing computes.
+fn given(prepared: &Prepared, id: NodeId) -> Option<Tensor> {
+    let node = prepared.graph.node(id).ok()?;
+    match &node.kind {
         Kind::Constant(value) => Some(value.clone()),
-        _ => None,
+        Kind::Op(_) => None,
+        _ => prepared.feeds.get(&node.label).cloned(),
     }
 }
 
@@ -335,4 +347,24 @@ fn saturation(prepared: &Prepared, solution: &Solution) -> Vec<String> {
         stuck.len(),
         output.data().len()
     )]
+}
+
+/// A value beyond float32 passes every comparison as an infinity, which is its
+/// right answer, and makes what follows from it infinite or NaN: the first such
+/// step is named.
+fn overflow(solution: &Solution) -> Option<String> {
+    let most = f64::from(f32::MAX);
+    solution.steps.iter().find_map(|step| {
+        let values = &step.reference.as_ref()?.value;
+        let beyond = |v: &&f64| v.is_finite() && v.abs() > most;
+        let first = values.iter().find(beyond)?;
+        Some(format!(
+            "`{}` passes float32's range in {} of {} values (the first is {}): they and what \
+             follows from them are infinite or NaN; scale the batch or the weights",
+            step.label,
+            values.iter().filter(beyond).count(),
+            values.len(),
+            number::show_wide(*first)
+        ))
+    })
 }

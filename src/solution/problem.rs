@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::autodiff::{gradient, vjp};
 use crate::error::Result;
 use crate::graph::{Graph, NodeId};
-use crate::nn::{Loss, Network};
+use crate::nn::{Loss, Network, Reduction};
 use crate::run::Feeds;
 use crate::tensor::Tensor;
 
@@ -69,6 +69,13 @@ impl Problem {
         let y = graph.input(TARGET, self.target.dims())?;
         let loss = self.loss.build(&mut graph, built.output, y)?;
         warnings.extend(self.loss.check_target(&self.target)?);
+        if self.target.data().is_empty() && self.loss.reduction() == Reduction::Mean {
+            warnings.push(
+                "there are no values to take the loss of: it is the mean of nothing, NaN; give \
+                 at least one row"
+                    .to_string(),
+            );
+        }
 
         let mut wrt = vec![x];
         wrt.extend(built.parameters.iter().map(|(_, id)| *id));

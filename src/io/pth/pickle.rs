@@ -11,8 +11,13 @@ use super::super::Dtype;
 const MOST_STACK: usize = 1_000_000;
 const MOST_MEMO: usize = 4_000_000;
 const MOST_CONTAINERS: usize = 4_000_000;
+/// Values in all containers together; a dict's entry is two. Calls copy what
+/// is in a list, so this is not bounded by the pickle's length.
+const MOST_VALUES: usize = 16_000_000;
 const MOST_TEXT: usize = 1 << 20;
 const MOST_AXES: usize = 64;
+/// A storage's key is a small number; it is looked up for every tensor.
+const MOST_KEY: usize = 256;
 
 /// Plain data. Containers are places in a [`Heap`], since pickles fill them
 /// after they are shared; so nothing here is nested, however deep the file is.
@@ -38,6 +43,8 @@ pub enum Value {
 pub struct Heap {
     sequences: Vec<Vec<Value>>,
     dicts: Vec<Vec<(Value, Value)>>,
+    /// Values put into containers so far.
+    held: usize,
 }
 
 impl Heap {
@@ -66,7 +73,17 @@ impl Heap {
         found.map(|(_, value)| value)
     }
 
+    /// Counts values that are about to be put into a container.
+    fn hold(&mut self, values: usize) -> Result<(), String> {
+        self.held = self.held.saturating_add(values);
+        if self.held > MOST_VALUES {
+            return Err(format!("more than {MOST_VALUES} values in its containers"));
+        }
+        Ok(())
+    }
+
     fn sequence(&mut self, items: Vec<Value>) -> Result<usize, String> {
+        self.hold(items.len())?;
         if self.sequences.len() >= MOST_CONTAINERS {
             return Err("too many containers".to_string());
         }
@@ -248,6 +265,7 @@ impl Machine<'_> {
         if !items.len().is_multiple_of(2) {
             return Err("a key without a value".to_string());
         }
+        self.heap.hold(items.len())?;
         let dict = match self.stack.last() {
             Some(Value::Dict(at)) => self.heap.dicts.get_mut(*at),
             _ => None,
@@ -262,6 +280,7 @@ impl Machine<'_> {
 
     /// Adds items to the list on top of the stack.
     fn append(&mut self, items: Vec<Value>) -> Result<(), String> {
+        self.heap.hold(items.len())?;
         let list = match self.stack.last() {
             Some(Value::List(at)) => self.heap.sequences.get_mut(*at),
             _ => None,
@@ -469,6 +488,9 @@ impl Machine<'_> {
         if key.is_empty() || key.contains(['/', '\\']) || key.contains("..") {
             return Err(format!("a storage named `{key}`"));
         }
+        if key.len() > MOST_KEY {
+            return Err(format!("a storage with a key of {} bytes", key.len()));
+        }
         Ok(Value::Storage(*dtype, Rc::clone(key)))
     }
 
@@ -477,6 +499,15 @@ impl Machine<'_> {
         let Value::Global(called) = called else {
             return Err("a call of something that is no global".to_string());
         };
+        let count = |heap: &Heap, list: &Value| heap.items(list).map_or(0, <[Value]>::len);
+        // What the call copies is counted before it is copied: a call costs
+        // the pickle a few bytes, however much it copies.
+        let copied = match (called, self.heap.items(arguments).unwrap_or(&[])) {
+            (Global::OrderedDict, [pairs]) => 2 * count(&self.heap, pairs),
+            (Global::RebuildTensor, [_, _, shape, ..]) => 4 + count(&self.heap, shape),
+            _ => 0,
+        };
+        self.heap.hold(copied)?;
         let arguments = self.heap.items(arguments).unwrap_or(&[]);
         match (called, arguments) {
             (Global::OrderedDict, []) => Ok(Value::Dict(self.heap.dict(Vec::new())?)),

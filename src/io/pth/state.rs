@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::super::{Dtype, Format, Stored, TensorFile, element_count};
 use super::pickle::{Heap, TensorRef, Value};
+use crate::number::printable;
 
 /// A tensor may repeat its storage (stride 0), but all tensors together may not
 /// take more than this beyond the size of the storages.
@@ -13,6 +14,11 @@ const MOST_EXPANSION: usize = 1 << 30;
 const MOST_NESTING: usize = 16;
 /// Entries looked at; a dict that is shared counts at each place.
 const MOST_ENTRIES: usize = 1_000_000;
+/// Bytes of all full names together. A pickle can use one long key again and
+/// again for two bytes each time, so this is not bounded by the file's size.
+const MOST_NAME_BYTES: usize = 64 << 20;
+/// Entries that are no tensors, shown by name.
+const SHOWN_OTHERS: usize = 5;
 
 /// The storages of a file, by key.
 #[derive(Default)]
@@ -36,8 +42,38 @@ pub struct Object {
 #[derive(Default)]
 struct Flat<'v> {
     tensors: Vec<(String, &'v TensorRef)>,
+    /// The first few entries that are no tensors, and how many there are.
     others: Vec<String>,
+    others_count: usize,
     seen: usize,
+    name_bytes: usize,
+}
+
+impl Flat<'_> {
+    /// The full name of an entry, if there is room for it.
+    fn path(&mut self, prefix: &str, key: &Value) -> Result<String, String> {
+        let number;
+        let name = match key {
+            Value::Text(text) => &**text,
+            Value::Int(n) => {
+                number = n.to_string();
+                &number
+            }
+            _ => "?",
+        };
+        self.name_bytes += prefix.len() + 1 + name.len();
+        if self.name_bytes > MOST_NAME_BYTES {
+            return Err(format!(
+                "its keys make more than {} MiB of names; no state dict has such keys",
+                MOST_NAME_BYTES >> 20
+            ));
+        }
+        Ok(if prefix.is_empty() {
+            name.to_string()
+        } else {
+            format!("{prefix}.{name}")
+        })
+    }
 }
 
 impl Object {
@@ -56,7 +92,8 @@ impl Object {
     ) -> Result<(), String> {
         if depth > MOST_NESTING {
             return Err(format!(
-                "dicts nested more than {MOST_NESTING} deep, at `{prefix}`"
+                "dicts nested more than {MOST_NESTING} deep, at `{}`",
+                printable(prefix)
             ));
         }
         for (key, value) in self.heap.entries(dict).unwrap_or(&[]) {
@@ -64,20 +101,22 @@ impl Object {
             if flat.seen > MOST_ENTRIES {
                 return Err(format!("more than {MOST_ENTRIES} entries"));
             }
-            let name = match key {
-                Value::Text(text) => text.to_string(),
-                Value::Int(n) => n.to_string(),
-                _ => "?".to_string(),
-            };
-            let path = if prefix.is_empty() {
-                name
-            } else {
-                format!("{prefix}.{name}")
-            };
             match value {
-                Value::Tensor(tensor) => flat.tensors.push((path, tensor)),
-                Value::Dict(_) => self.walk(value, &path, depth + 1, flat)?,
-                _ => flat.others.push(path),
+                Value::Tensor(tensor) => {
+                    let path = flat.path(prefix, key)?;
+                    flat.tensors.push((path, tensor));
+                }
+                Value::Dict(_) => {
+                    let path = flat.path(prefix, key)?;
+                    self.walk(value, &path, depth + 1, flat)?;
+                }
+                _ => {
+                    flat.others_count += 1;
+                    if flat.others.len() < SHOWN_OTHERS {
+                        let path = flat.path(prefix, key)?;
+                        flat.others.push(path);
+                    }
+                }
             }
         }
         Ok(())
@@ -125,13 +164,16 @@ pub fn tensors(
     let Flat {
         tensors: found,
         others,
+        others_count,
         ..
     } = object.flatten(inner)?;
-    if !others.is_empty() {
-        let shown: Vec<_> = others.iter().take(5).map(String::as_str).collect();
+    if others_count > 0 {
+        let mut shown: Vec<_> = others.iter().map(|name| printable(name)).collect();
+        if others_count > shown.len() {
+            shown.push("...".into());
+        }
         notices.push(format!(
-            "{} entries that are no tensors were left out ({})",
-            others.len(),
+            "{others_count} entries that are no tensors were left out ({})",
             shown.join(", ")
         ));
     }
@@ -140,9 +182,10 @@ pub fn tensors(
     let mut keys = std::collections::HashSet::new();
     for (key, tensor) in found {
         if !keys.insert(key.clone()) {
-            return Err(format!("two tensors named `{key}`"));
+            return Err(format!("two tensors named `{}`", printable(&key)));
         }
-        let bytes = gather(tensor, storages, &mut room).map_err(|e| format!("`{key}`: {e}"))?;
+        let bytes = gather(tensor, storages, &mut room)
+            .map_err(|e| format!("`{}`: {e}", printable(&key)))?;
         tensors.push(Stored::new(key, tensor.shape.clone(), tensor.dtype, bytes)?);
     }
     Ok(TensorFile {

@@ -320,3 +320,73 @@ fn archives_that_torch_never_writes_are_refused() {
     good[at + 2] ^= 1;
     assert!(read_zip(&good).is_err());
 }
+
+#[test]
+fn a_long_key_that_is_used_again_and_again_takes_no_memory() {
+    let long = "k".repeat(1 << 20);
+    // {long: {0: tensor, 1: tensor, ...}}: the long key is in every name.
+    let item = tensor("FloatStorage", "0", 0, &[1], &[1]);
+    let inner: Vec<u8> = (1..200)
+        .flat_map(|i| [int(i), b"h\x01".to_vec()].concat())
+        .collect();
+    let inner = [
+        b"}(".to_vec(),
+        int(0),
+        item,
+        b"q\x01".to_vec(),
+        inner,
+        b"u".to_vec(),
+    ]
+    .concat();
+    let pickle = dict(&[(&long, inner)]);
+    let error = read_zip(&zipped(&pickle, &[("0", floats(&[7.0]))])).unwrap_err();
+    assert!(error.contains("64 MiB of names"), "{error}");
+    // {long: None, long: None, ...}: only a few names are kept.
+    let repeated = b"h\x00N".repeat(100_000);
+    let head = [b"\x80\x02}(".to_vec(), text(&long), b"q\x00N".to_vec()].concat();
+    let pickle = [head, repeated, b"u.".to_vec()].concat();
+    let file = read_zip(&zipped(&pickle, &[])).unwrap();
+    let [notice] = &file.notices[..] else {
+        panic!("{}", file.notices.len());
+    };
+    assert!(notice.starts_with("100001 entries"), "{notice}");
+    assert!(notice.len() < 20_000, "{}", notice.len());
+}
+
+#[test]
+fn calls_that_copy_again_and_again_take_no_memory() {
+    let error = |pickle: &[u8]| read_zip(&zipped(pickle, &[])).unwrap_err();
+    // One list of pairs, made an OrderedDict again and again.
+    let pairs = [
+        b"\x80\x02((K\x01K\x02tq\x01]q\x00(".to_vec(),
+        b"h\x01".repeat(100_000),
+        b"eccollections\nOrderedDict\nq\x02".to_vec(),
+    ];
+    let call = b"h\x02h\x00\x85R".repeat(200);
+    let reason = error(&[pairs.concat(), call, b"t.".to_vec()].concat());
+    assert!(reason.contains("values in its containers"), "{reason}");
+    // One tensor's arguments, made a tensor again and again.
+    let storage = tuple(&[
+        text("storage"),
+        b"ctorch\nFloatStorage\n".to_vec(),
+        text("0"),
+        text("cpu"),
+        int(1),
+    ]);
+    let sizes = tuple(&vec![int(1); 64]);
+    let arguments = tuple(&[
+        [storage, b"Q".to_vec()].concat(),
+        int(0),
+        sizes.clone(),
+        sizes,
+    ]);
+    let pickle = [
+        b"\x80\x02(".to_vec(),
+        arguments,
+        b"q\x00ctorch._utils\n_rebuild_tensor_v2\nq\x01".to_vec(),
+        b"h\x01h\x00R".repeat(300_000),
+        b"t.".to_vec(),
+    ];
+    let reason = error(&pickle.concat());
+    assert!(reason.contains("values in its containers"), "{reason}");
+}

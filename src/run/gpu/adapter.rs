@@ -31,16 +31,6 @@ impl Backend {
         Backend::Gl,
         Backend::WebGpu,
     ];
-
-    fn wgpu(self) -> wgpu::Backends {
-        match self {
-            Backend::Vulkan => wgpu::Backends::VULKAN,
-            Backend::Metal => wgpu::Backends::METAL,
-            Backend::Dx12 => wgpu::Backends::DX12,
-            Backend::Gl => wgpu::Backends::GL,
-            Backend::WebGpu => wgpu::Backends::BROWSER_WEBGPU,
-        }
-    }
 }
 
 impl fmt::Display for Backend {
@@ -148,9 +138,8 @@ impl Selection {
     /// # Errors
     /// A backend that does not exist.
     pub fn from_env() -> Result<Selection> {
-        let read = |name: &str| std::env::var(name).ok().filter(|v| !v.trim().is_empty());
         let mut backends = Vec::new();
-        if let Some(list) = read("WGPU_BACKEND") {
+        if let Some(list) = wish("WGPU_BACKEND") {
             for text in list.split(',').filter(|t| !t.trim().is_empty()) {
                 let backend = text
                     .parse()
@@ -159,18 +148,24 @@ impl Selection {
             }
         }
         Ok(Selection {
-            adapter: read("WGPU_ADAPTER_NAME"),
+            adapter: Self::adapter_from_env(),
             backends,
         })
     }
 
-    fn wgpu_backends(&self) -> wgpu::Backends {
-        if self.backends.is_empty() {
-            return wgpu::Backends::all();
-        }
-        let each = self.backends.iter().map(|b| b.wgpu());
-        each.fold(wgpu::Backends::empty(), |all, b| all | b)
+    /// What `WGPU_ADAPTER_NAME` alone asks for.
+    pub fn adapter_from_env() -> Option<String> {
+        wish("WGPU_ADAPTER_NAME")
     }
+
+    fn allows(&self, backend: Backend) -> bool {
+        self.backends.is_empty() || self.backends.contains(&backend)
+    }
+}
+
+/// An environment variable that is set and not blank.
+fn wish(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|v| !v.trim().is_empty())
 }
 
 /// The adapters of this machine, best first.
@@ -181,13 +176,15 @@ pub struct Adapters {
 impl Adapters {
     /// Lists the adapters of the backends that `selection` allows. The order,
     /// and so the index, is ours: kind, then backend, then as the driver says.
+    /// All adapters are counted, so that one has the same index whatever is
+    /// asked for.
     pub async fn list(selection: &Selection) -> Adapters {
         let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-        descriptor.backends = selection.wgpu_backends();
+        descriptor.backends = wgpu::Backends::all();
         descriptor.flags = wgpu::InstanceFlags::empty();
         let instance = wgpu::Instance::new(descriptor);
         let mut found: Vec<_> = instance
-            .enumerate_adapters(selection.wgpu_backends())
+            .enumerate_adapters(wgpu::Backends::all())
             .await
             .into_iter()
             .filter_map(|adapter| describe(&adapter).map(|d| (adapter, d)))
@@ -202,6 +199,7 @@ impl Adapters {
         for (index, (_, d)) in found.iter_mut().enumerate() {
             d.index = index;
         }
+        found.retain(|(_, d)| selection.allows(d.backend));
         Adapters { found }
     }
 
@@ -210,40 +208,49 @@ impl Adapters {
         self.found.iter().map(|(_, d)| d)
     }
 
-    /// The place of the adapter that `selection` means.
+    /// The index of the adapter that `selection` means.
     ///
     /// # Errors
     /// [`Error::NoAdapter`] if there is none at all, or none that matches.
     pub fn choose(&self, selection: &Selection) -> Result<usize> {
         if self.found.is_empty() {
-            return Err(Error::NoAdapter(none_at_all(selection)));
-        }
-        let Some(wanted) = &selection.adapter else {
-            return Ok(0);
-        };
-        if let Ok(index) = wanted.parse::<usize>() {
-            if index < self.found.len() {
-                return Ok(index);
-            }
-            return Err(Error::NoAdapter(format!(
-                "there is no adapter {index}; found:\n{}",
-                self.listing()
+            return Err(Error::NoAdapter(none_at_all(
+                &selection.backends,
+                std::env::consts::OS,
+                &linux_family(),
             )));
         }
-        let lower = wanted.to_lowercase();
-        self.found
-            .iter()
-            .position(|(_, d)| d.name.to_lowercase().contains(&lower))
-            .ok_or_else(|| {
-                Error::NoAdapter(format!(
-                    "no adapter's name contains `{wanted}`; found:\n{}",
-                    self.listing()
-                ))
-            })
+        let found = match &selection.adapter {
+            None => self.descriptions().next(),
+            Some(wanted) => match wanted.parse::<usize>() {
+                Ok(index) => self.descriptions().find(|d| d.index == index),
+                Err(_) => {
+                    let lower = wanted.to_lowercase();
+                    self.descriptions()
+                        .find(|d| d.name.to_lowercase().contains(&lower))
+                }
+            },
+        };
+        found.map(|d| d.index).ok_or_else(|| {
+            let wanted = selection.adapter.as_deref().unwrap_or_default();
+            let what = match wanted.parse::<usize>() {
+                Ok(index) => format!("there is no adapter {index}"),
+                Err(_) => format!("no adapter's name contains `{wanted}`"),
+            };
+            let backends = match &selection.backends[..] {
+                [] => String::new(),
+                some => format!(" of {}", names(some)),
+            };
+            Error::NoAdapter(format!("{what}{backends}; found:\n{}", self.listing()))
+        })
     }
 
-    pub(super) fn take(mut self, index: usize) -> (wgpu::Adapter, AdapterDescription) {
-        self.found.swap_remove(index)
+    /// The adapter of an index that [`choose`](Adapters::choose) gave.
+    pub(super) fn take(mut self, index: usize) -> Result<(wgpu::Adapter, AdapterDescription)> {
+        match self.found.iter().position(|(_, d)| d.index == index) {
+            Some(place) => Ok(self.found.swap_remove(place)),
+            None => Err(Error::NoAdapter(format!("there is no adapter {index}"))),
+        }
     }
 
     fn listing(&self) -> String {
@@ -296,18 +303,39 @@ fn describe(adapter: &wgpu::Adapter) -> Option<AdapterDescription> {
     })
 }
 
+fn names(backends: &[Backend]) -> String {
+    let names: Vec<_> = backends.iter().map(|b| b.to_string()).collect();
+    names.join(", ")
+}
+
+/// The backends that a system can have; nothing installs another.
+fn backends_of(os: &str) -> &'static [Backend] {
+    match os {
+        "macos" | "ios" => &[Backend::Metal],
+        "windows" => &[Backend::Dx12, Backend::Vulkan, Backend::Gl],
+        _ => &[Backend::Vulkan, Backend::Gl],
+    }
+}
+
 /// What to do when there is no adapter, for the system that this runs on.
-fn none_at_all(selection: &Selection) -> String {
+fn none_at_all(asked_for: &[Backend], os: &str, family: &str) -> String {
     let mut text = String::from("no adapter was found");
-    if !selection.backends.is_empty() {
-        let names: Vec<_> = selection.backends.iter().map(|b| b.to_string()).collect();
+    if !asked_for.is_empty() {
         text.push_str(&format!(
             " for the backend asked for ({})",
-            names.join(", ")
+            names(asked_for)
         ));
     }
     text.push_str("; ");
-    text.push_str(&install_hint(std::env::consts::OS, &linux_family()));
+    let there = backends_of(os);
+    if asked_for.is_empty() || asked_for.iter().any(|b| there.contains(b)) {
+        text.push_str(&install_hint(os, family));
+    } else {
+        text.push_str(&format!(
+            "this system can have {}: leave --backend (or WGPU_BACKEND) out to look at all",
+            names(there)
+        ));
+    }
     text.push_str("; or run with --cpu to use the CPU reference alone");
     text
 }
@@ -361,6 +389,17 @@ mod tests {
         assert!(install_hint("linux", "gentoo").contains("lavapipe"));
         assert!(install_hint("macos", "").contains("Metal"));
         assert!(install_hint("windows", "").contains("WARP"));
+    }
+
+    #[test]
+    fn what_no_driver_can_give_is_not_to_be_installed() {
+        let on_linux = |asked_for: &[Backend]| none_at_all(asked_for, "linux", "debian");
+        assert!(on_linux(&[]).contains("apt-get"));
+        assert!(on_linux(&[Backend::Metal, Backend::Gl]).contains("apt-get"));
+        let text = on_linux(&[Backend::Metal]);
+        assert!(text.contains("(Metal)") && text.contains("can have Vulkan, GL"));
+        assert!(text.contains("leave --backend") && !text.contains("install"));
+        assert!(none_at_all(&[Backend::Vulkan], "macos", "").contains("can have Metal"));
     }
 
     #[test]

@@ -113,6 +113,7 @@ fn target(info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wgpu::Featu
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
         storage_buffers: limits.max_storage_buffers_per_shader_stage,
         binding_bytes: limits.max_storage_buffer_binding_size,
+        choices: Default::default(),
     }
 }
 
@@ -138,7 +139,7 @@ impl Gpu {
     pub async fn open(options: GpuOptions) -> Result<Gpu> {
         let adapters = Adapters::list(&options.selection).await;
         let index = adapters.choose(&options.selection)?;
-        let (adapter, description) = adapters.take(index);
+        let (adapter, description) = adapters.take(index)?;
         let limits = if options.default_limits {
             wgpu::Limits::default()
         } else {
@@ -225,6 +226,12 @@ impl Inner {
         }
     }
 
+    /// Whether the device can say when a pass began and ended.
+    pub fn has_timestamps(&self) -> bool {
+        let features = self.device.features();
+        features.contains(wgpu::Features::TIMESTAMP_QUERY)
+    }
+
     /// Runs `make` and returns what wgpu had to say about it.
     pub async fn scoped<T>(&self, make: impl FnOnce() -> T) -> Result<T> {
         self.check()?;
@@ -237,16 +244,13 @@ impl Inner {
         let made = make();
         // Scopes close in the reverse order, all before the first wait: they
         // belong to this thread.
-        let mut pending = Vec::with_capacity(scopes.len());
-        for scope in scopes.into_iter().rev() {
-            pending.push(scope.pop());
+        let [memory, validation, internal] = scopes;
+        let pending = (internal.pop(), validation.pop(), memory.pop());
+        let first = pending.0.await.or(pending.1.await).or(pending.2.await);
+        match first {
+            Some(error) => Err(typed(error)),
+            None => Ok(made),
         }
-        for error in pending {
-            if let Some(error) = error.await {
-                return Err(typed(error));
-            }
-        }
-        Ok(made)
     }
 
     /// Lets the device work until `submission` is done.
@@ -315,10 +319,12 @@ impl Inner {
                 wgpu::BufferBindingType::Storage { read_only: true },
             ));
         }
-        entries.push(entry(
-            kernel.reads + 1,
-            wgpu::BufferBindingType::Storage { read_only: false },
-        ));
+        for i in 0..kernel.writes {
+            entries.push(entry(
+                kernel.reads + 1 + i,
+                wgpu::BufferBindingType::Storage { read_only: false },
+            ));
+        }
         let layout = self
             .device
             .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {

@@ -7,9 +7,12 @@
 //! executor.
 
 mod adapter;
+mod clock;
 mod device;
 mod program;
+mod signal;
 
 pub use adapter::{AdapterDescription, Adapters, Backend, DeviceKind, Selection};
+pub use clock::Timing;
 pub use device::{Gpu, GpuOptions, Stats};
 pub use program::{Outputs, Program};

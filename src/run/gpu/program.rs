@@ -2,15 +2,19 @@
 //! before the first one, and a run is one submission.
 
 use std::sync::atomic::Ordering;
+#[cfg(not(target_arch = "wasm32"))]
+use std::time::Instant;
 
-use futures_channel::oneshot;
-
+use super::clock::Clock;
+#[cfg(not(target_arch = "wasm32"))]
+use super::clock::Timing;
 use super::device::{Gpu, Inner, Pipeline};
+use super::signal::Signal;
 use crate::error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::graph::Graph;
 use crate::graph::NodeId;
-use crate::plan::{BufferId, Content, Plan};
+use crate::plan::{Content, Plan};
 use crate::run::{Feeds, check_feed, missing_feed};
 use crate::tensor::Tensor;
 
@@ -26,11 +30,9 @@ impl Outputs {
     /// The value of a node that the program was compiled to read back.
     pub fn get(&self, node: NodeId) -> Result<&Tensor> {
         let found = self.values.iter().find(|(id, _, _)| *id == node);
-        found.map(|(_, _, value)| value).ok_or_else(|| {
-            Error::Graph(format!(
-                "node {node} is not among the outputs that this program was compiled for"
-            ))
-        })
+        found
+            .map(|(_, _, value)| value)
+            .ok_or_else(|| not_an_output(node))
     }
 
     /// The value of the node with this label.
@@ -53,17 +55,27 @@ struct Dispatch {
     grid: [u32; 2],
 }
 
+/// Where a value is on the device.
+struct Place {
+    buffer: wgpu::Buffer,
+    offset: u64,
+    bytes: u64,
+}
+
 /// A plan with its pipelines, bind groups and buffers on one device.
 pub struct Program {
     gpu: Gpu,
     plan: Plan,
-    buffers: Vec<wgpu::Buffer>,
+    buffers: Vec<Place>,
     dispatches: Vec<Dispatch>,
     staging: wgpu::Buffer,
-    /// Where each output lies in the staging buffer, in bytes.
-    offsets: Vec<u64>,
+    /// Which outputs the present run reads back.
+    reading: Vec<bool>,
     given: Vec<bool>,
     outputs: Outputs,
+    signal: Arc<Signal>,
+    /// Made by the first timed run, where the adapter has timestamps.
+    clock: Option<Clock>,
 }
 
 impl Gpu {
@@ -90,12 +102,8 @@ impl Gpu {
         let dispatches = inner
             .scoped(|| make_dispatches(inner, &plan, &buffers, &pipelines))
             .await?;
-        let mut offsets = Vec::with_capacity(plan.outputs.len());
-        let mut size = 0;
-        for output in &plan.outputs {
-            offsets.push(size);
-            size += output.shape.numel() as u64 * 4;
-        }
+        let sizes = plan.outputs.iter().map(|o| o.shape.numel() as u64 * 4);
+        let size: u64 = sizes.sum();
         if size > inner.limits.max_buffer_size {
             return Err(Error::Limit(format!(
                 "reading back {size} bytes passes the adapter's largest buffer ({}); ask for \
@@ -115,12 +123,14 @@ impl Gpu {
         Ok(Program {
             gpu: self.clone(),
             given: vec![false; plan.feeds.len()],
+            reading: vec![true; plan.outputs.len()],
             plan,
             buffers,
             dispatches,
             staging,
-            offsets,
             outputs: Outputs { values },
+            signal: Arc::default(),
+            clock: None,
         })
     }
 }
@@ -135,8 +145,8 @@ fn check_limits(inner: &Inner, plan: &Plan) -> Result<()> {
     for spec in &plan.buffers {
         if spec.bytes() > most {
             return Err(Error::Limit(format!(
-                "`{}` needs a buffer of {} bytes, but this adapter binds at most {most}; split \
-                 the batch into {} parts or more",
+                "`{}` needs a buffer of {} bytes, but this adapter binds at most {most}; if it \
+                 grows with the batch, split the batch into {} parts or more",
                 spec.label,
                 spec.bytes(),
                 spec.bytes().div_ceil(most)
@@ -146,31 +156,51 @@ fn check_limits(inner: &Inner, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-fn make_buffers(inner: &Inner, plan: &Plan) -> Vec<wgpu::Buffer> {
+fn make_buffers(inner: &Inner, plan: &Plan) -> Vec<Place> {
     let usage =
         wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-    let make = |spec: &crate::plan::BufferSpec| {
-        let buffer = inner.buffer(&spec.label, spec.bytes(), usage);
+    let mut places: Vec<Place> = Vec::with_capacity(plan.buffers.len());
+    for spec in &plan.buffers {
+        let place = match spec.part_of {
+            // The whole comes before its parts.
+            Some((whole, first)) => Place {
+                buffer: places[whole.index()].buffer.clone(),
+                offset: first as u64 * 4,
+                bytes: spec.bytes(),
+            },
+            None => Place {
+                buffer: inner.buffer(&spec.label, spec.bytes(), usage),
+                offset: 0,
+                bytes: spec.bytes(),
+            },
+        };
         if let Content::Constant(value) = &spec.content {
-            write(inner, &buffer, value);
+            write(inner, &place, value);
         }
-        buffer
-    };
-    plan.buffers.iter().map(make).collect()
+        places.push(place);
+    }
+    places
 }
 
-fn write(inner: &Inner, buffer: &wgpu::Buffer, value: &Tensor) {
+fn write(inner: &Inner, place: &Place, value: &Tensor) {
     if !value.data().is_empty() {
-        inner
-            .queue
-            .write_buffer(buffer, 0, bytemuck::cast_slice(value.data()));
+        let bytes = bytemuck::cast_slice(value.data());
+        inner.queue.write_buffer(&place.buffer, place.offset, bytes);
     }
+}
+
+fn binding(place: &Place) -> wgpu::BindingResource<'_> {
+    wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+        buffer: &place.buffer,
+        offset: place.offset,
+        size: wgpu::BufferSize::new(place.bytes),
+    })
 }
 
 fn make_dispatches(
     inner: &Inner,
     plan: &Plan,
-    buffers: &[wgpu::Buffer],
+    buffers: &[Place],
     pipelines: &[Arc<Pipeline>],
 ) -> Vec<Dispatch> {
     // All parameters in one buffer, each step's at an aligned offset.
@@ -203,11 +233,11 @@ fn make_dispatches(
                 size: wgpu::BufferSize::new(bytes),
             }),
         }];
-        let bound = step.inputs.iter().chain([&step.output]);
+        let bound = step.inputs.iter().chain(&step.outputs);
         for (i, id) in bound.enumerate() {
             entries.push(wgpu::BindGroupEntry {
                 binding: i as u32 + 1,
-                resource: buffers[id.index()].as_entire_binding(),
+                resource: binding(&buffers[id.index()]),
             });
         }
         inner.made.bind_groups.fetch_add(1, Ordering::Relaxed);
@@ -276,11 +306,109 @@ impl Program {
 
     /// As [`run`](Program::run), to be awaited.
     pub async fn run_async(&mut self) -> Result<&Outputs> {
+        self.reading.fill(true);
+        self.go(1).await
+    }
+
+    /// Runs the plan `steps` times in one submission and reads back only the
+    /// outputs that `read` lists. The others are computed too, and keep in
+    /// [`Outputs`] the values that were last read.
+    ///
+    /// Every step starts from the same leaves. Some systems reset a device
+    /// that is busy for 2 s: keep a submission well below that.
+    ///
+    /// # Errors
+    /// As [`run`](Program::run); no step, or a node in `read` that is not
+    /// among the outputs.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn run_steps(&mut self, steps: u32, read: &[NodeId]) -> Result<&Outputs> {
+        pollster::block_on(self.run_steps_async(steps, read))
+    }
+
+    /// As [`run_steps`](Program::run_steps), to be awaited.
+    pub async fn run_steps_async(&mut self, steps: u32, read: &[NodeId]) -> Result<&Outputs> {
+        self.select(steps, read)?;
+        self.go(steps).await
+    }
+
+    /// As [`run_steps`](Program::run_steps), and says where the time went. The
+    /// first call makes what the timestamps need, where the adapter has them.
+    ///
+    /// # Errors
+    /// As [`run_steps`](Program::run_steps).
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn time_steps(&mut self, steps: u32, read: &[NodeId]) -> Result<Timing> {
+        pollster::block_on(self.time_steps_async(steps, read))
+    }
+
+    /// As [`time_steps`](Program::time_steps), to be awaited. Not in a browser,
+    /// where the standard library has no clock.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn time_steps_async(&mut self, steps: u32, read: &[NodeId]) -> Result<Timing> {
+        self.select(steps, read)?;
+        self.check_given()?;
+        let inner = &self.gpu.inner;
+        if self.clock.is_none() && inner.has_timestamps() {
+            self.clock = Some(inner.scoped(|| Clock::new(inner)).await?);
+        }
+        let timed = || {
+            let start = Instant::now();
+            let commands = self.encode(steps, self.clock.as_ref());
+            let encoded = Instant::now();
+            let submission = self.submit(commands);
+            (submission, start, encoded, Instant::now())
+        };
+        let (submission, start, encoded, submitted) = inner.scoped(timed).await?;
+        self.wait(submission.clone()).await?;
+        let waited = Instant::now();
+        self.take()?;
+        let done = Instant::now();
+        let gpu_s = match &self.clock {
+            Some(clock) => {
+                clock
+                    .elapsed(&self.gpu.inner, submission, &self.signal)
+                    .await?
+            }
+            None => None,
+        };
+        Ok(Timing {
+            encode_s: (encoded - start).as_secs_f64(),
+            submit_s: (submitted - encoded).as_secs_f64(),
+            wait_s: (waited - submitted).as_secs_f64(),
+            read_s: (done - waited).as_secs_f64(),
+            gpu_s,
+        })
+    }
+
+    /// Marks what the run to come reads back.
+    fn select(&mut self, steps: u32, read: &[NodeId]) -> Result<()> {
+        if steps == 0 {
+            return Err(Error::Graph(
+                "a run of 0 steps computes nothing; ask for 1 or more".to_string(),
+            ));
+        }
+        self.reading.fill(false);
+        for &node in read {
+            let place = self.plan.outputs.iter().position(|o| o.node == node);
+            let Some(i) = place else {
+                return Err(not_an_output(node));
+            };
+            self.reading[i] = true;
+        }
+        Ok(())
+    }
+
+    async fn go(&mut self, steps: u32) -> Result<&Outputs> {
         self.check_given()?;
         // Scopes, so that this run's errors are this run's, whoever else uses
         // the device meanwhile.
-        let submission = self.gpu.inner.scoped(|| self.submit()).await?;
-        self.read(submission).await?;
+        let submission = self
+            .gpu
+            .inner
+            .scoped(|| self.submit(self.encode(steps, None)))
+            .await?;
+        self.wait(submission).await?;
+        self.take()?;
         Ok(&self.outputs)
     }
 
@@ -294,72 +422,129 @@ impl Program {
         }
     }
 
-    fn submit(&self) -> wgpu::SubmissionIndex {
-        let inner = &self.gpu.inner;
-        let mut encoder = inner
-            .device
-            .create_command_encoder(&wgpu::CommandEncoderDescriptor {
-                label: Some("wgrad run"),
-            });
+    fn encode(&self, steps: u32, clock: Option<&Clock>) -> wgpu::CommandBuffer {
+        let mut encoder =
+            self.gpu
+                .inner
+                .device
+                .create_command_encoder(&wgpu::CommandEncoderDescriptor {
+                    label: Some("wgrad run"),
+                });
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                 label: Some("forward, then reverse"),
-                timestamp_writes: None,
+                timestamp_writes: clock.map(Clock::writes),
             });
-            for dispatch in &self.dispatches {
+            for dispatch in (0..steps).flat_map(|_| &self.dispatches) {
                 pass.set_pipeline(&dispatch.pipeline.pipeline);
                 pass.set_bind_group(0, &dispatch.bind_group, &[]);
                 pass.dispatch_workgroups(dispatch.grid[0], dispatch.grid[1], 1);
             }
         }
-        for (output, &offset) in self.plan.outputs.iter().zip(&self.offsets) {
+        // What is read lies in the staging buffer without gaps, from its start.
+        let mut offset = 0;
+        for (output, _) in self.plan.outputs.iter().zip(&self.reading).filter(picked) {
             let bytes = output.shape.numel() as u64 * 4;
             if bytes > 0 {
-                let from = self.buffer(output.buffer);
-                encoder.copy_buffer_to_buffer(from, 0, &self.staging, offset, bytes);
+                let from = &self.buffers[output.buffer.index()];
+                encoder.copy_buffer_to_buffer(
+                    &from.buffer,
+                    from.offset,
+                    &self.staging,
+                    offset,
+                    bytes,
+                );
+                offset += bytes;
             }
         }
-        let submission = inner.queue.submit([encoder.finish()]);
+        if let Some(clock) = clock {
+            clock.resolve(&mut encoder);
+        }
+        encoder.finish()
+    }
+
+    fn submit(&self, commands: wgpu::CommandBuffer) -> wgpu::SubmissionIndex {
+        let inner = &self.gpu.inner;
+        let submission = inner.queue.submit([commands]);
         inner.made.submissions.fetch_add(1, Ordering::Relaxed);
         submission
     }
 
-    fn buffer(&self, id: BufferId) -> &wgpu::Buffer {
-        &self.buffers[id.index()]
+    /// Bytes that the present run reads back.
+    fn read_size(&self) -> u64 {
+        let values = self.outputs.values.iter().zip(&self.reading);
+        let sizes = values.filter(picked).map(|((_, _, value), _)| value);
+        sizes.map(|value| value.data().len() as u64 * 4).sum()
     }
 
-    async fn read(&mut self, submission: wgpu::SubmissionIndex) -> Result<()> {
+    /// Waits until what the run reads back is mapped.
+    async fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
         let inner = &self.gpu.inner;
-        let (send, receive) = oneshot::channel();
-        self.staging
-            .map_async(wgpu::MapMode::Read, .., move |result| {
-                // The receiver is gone only if the wait below failed first.
-                let _ = send.send(result);
-            });
-        // The answer may come from another thread's wait, a moment after ours;
-        // in a browser it comes by itself.
-        let waited = match inner.wait(submission) {
-            Ok(()) => match receive.await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(Error::DeviceLost(format!("mapping failed: {error}"))),
-                Err(_) => Err(Error::DeviceLost("the device never answered".to_string())),
-            },
-            Err(error) => Err(error),
-        };
-        let result = waited.and_then(|()| {
-            let view = self
-                .staging
-                .get_mapped_range(..)
-                .map_err(|e| Error::DeviceLost(format!("the mapped values are gone: {e}")))?;
-            for ((_, _, value), &offset) in self.outputs.values.iter_mut().zip(&self.offsets) {
-                let start = offset as usize;
+        match self.read_size() {
+            0 => inner.wait(submission),
+            size => {
+                let mapped = inner
+                    .map(&self.staging, size, submission, &self.signal)
+                    .await;
+                // A map that was asked for must be undone after a failure too.
+                if mapped.is_err() {
+                    self.staging.unmap();
+                }
+                mapped
+            }
+        }
+    }
+
+    /// Copies what is mapped into the outputs.
+    fn take(&mut self) -> Result<()> {
+        let size = self.read_size();
+        if size == 0 {
+            return Ok(());
+        }
+        let view = self.staging.get_mapped_range(..size);
+        let taken = view.map(|view| {
+            let mut start = 0;
+            let values = self.outputs.values.iter_mut().zip(&self.reading);
+            for ((_, _, value), _) in values.filter(|(_, reading)| **reading) {
                 let bytes = &view[start..start + value.data().len() * 4];
                 bytemuck::cast_slice_mut(value.data_mut()).copy_from_slice(bytes);
+                start += bytes.len();
             }
-            Ok(())
         });
-        // A map that was asked for must be undone, also after a failure.
         self.staging.unmap();
-        result
+        taken.map_err(|e| Error::DeviceLost(format!("the mapped values are gone: {e}")))
+    }
+}
+
+/// Whether a thing is marked to be read back.
+fn picked<T>((_, reading): &(T, &bool)) -> bool {
+    **reading
+}
+
+fn not_an_output(node: NodeId) -> Error {
+    Error::Graph(format!(
+        "node {node} is not among the outputs that this program was compiled for"
+    ))
+}
+
+impl Inner {
+    /// Maps the first `size` bytes of `buffer` for reading once `submission`
+    /// is done; the answer comes by `signal`. The caller unmaps, also after an
+    /// error.
+    pub async fn map(
+        &self,
+        buffer: &wgpu::Buffer,
+        size: u64,
+        submission: wgpu::SubmissionIndex,
+        signal: &Arc<Signal>,
+    ) -> Result<()> {
+        let sender = signal.arm();
+        buffer.map_async(wgpu::MapMode::Read, ..size, move |result| {
+            sender.send(result.map_err(|e| format!("mapping failed: {e}")));
+        });
+        // The answer may come from another thread's wait, a moment after ours;
+        // in a browser it comes by itself.
+        self.wait(submission)?;
+        signal.answer().await.map_err(Error::DeviceLost)
     }
 }

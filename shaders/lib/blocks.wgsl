@@ -1,0 +1,73 @@
+// Blocks of four by four elements of A and B, the unit in which the kernels for
+// large products read. Four neighbours in memory come in one load where the
+// rows in memory are whole fours (FOURS). Which axis they lie along is part of
+// the kernel (A_ALONG_K, B_ALONG_K), and turning a block costs nothing: its
+// sixteen numbers are in registers.
+//
+// Loads are never inside a condition, which some drivers make slow. Rows and
+// columns outside the matrices read something, and what is computed from it is
+// not stored; k outside is for the caller to mask.
+
+fn four_of_a(at: u32) -> vec4<f32> {
+//: if A_FOURS
+    return a[at / 4u];
+//: else
+    return vec4<f32>(a[at], a[at + 1u], a[at + 2u], a[at + 3u]);
+//: end
+}
+
+fn four_of_b(at: u32) -> vec4<f32> {
+//: if B_FOURS
+    return b[at / 4u];
+//: else
+    return vec4<f32>(b[at], b[at + 1u], b[at + 2u], b[at + 3u]);
+//: end
+}
+
+fn lines_of_a(at: u32, stride: u32) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        four_of_a(at),
+        four_of_a(at + stride),
+        four_of_a(at + 2u * stride),
+        four_of_a(at + 3u * stride),
+    );
+}
+
+fn lines_of_b(at: u32, stride: u32) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        four_of_b(at),
+        four_of_b(at + stride),
+        four_of_b(at + 2u * stride),
+        four_of_b(at + 3u * stride),
+    );
+}
+
+// Rows row to row + 3 of op(A); each is a vector along k.
+fn rows_of_a(j: Job, row: u32, k: u32) -> mat4x4<f32> {
+    let at = j.a_offset + row * params.a_m + k * params.a_k;
+//: if A_ALONG_K
+    return lines_of_a(at, params.a_m);
+//: else
+    return transpose(lines_of_a(at, params.a_k));
+//: end
+}
+
+// The same block; each k is a vector along the rows.
+fn columns_of_a(j: Job, row: u32, k: u32) -> mat4x4<f32> {
+    let at = j.a_offset + row * params.a_m + k * params.a_k;
+//: if A_ALONG_K
+    return transpose(lines_of_a(at, params.a_m));
+//: else
+    return lines_of_a(at, params.a_k);
+//: end
+}
+
+// Rows k to k + 3 of op(B); each is a vector along the columns.
+fn rows_of_b(j: Job, k: u32, column: u32) -> mat4x4<f32> {
+    let at = j.b_offset + k * params.b_k + column * params.b_n;
+//: if B_ALONG_K
+    return transpose(lines_of_b(at, params.b_n));
+//: else
+    return lines_of_b(at, params.b_k);
+//: end
+}

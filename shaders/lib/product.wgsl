@@ -1,0 +1,114 @@
+// What the kernels for C = op(A) op(B) share: parameters, buffers, the place of
+// a workgroup, and stores. Transposes are a matter of strides.
+//
+// A kernel with FOURS reads or writes four neighbours at a time, which takes
+// rows in memory of whole fours.
+
+struct Params {
+    m: u32,
+    n: u32,
+    k: u32,
+    // The length of a part of the inner axis.
+    part: u32,
+    a_m: u32,
+    a_k: u32,
+    b_k: u32,
+    b_n: u32,
+    tiles_m: u32,
+    tiles_n: u32,
+    batch_rank: u32,
+    batches: u32,
+    parts: u32,
+    // Strides of C: a thin product may be computed as its transpose.
+    c_m: u32,
+    c_n: u32,
+    unused: u32,
+    batch_sizes: array<vec4<u32>, 2>,
+    a_batch: array<vec4<u32>, 2>,
+    b_batch: array<vec4<u32>, 2>,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+//: if A_FOURS
+@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
+//: else
+@group(0) @binding(1) var<storage, read> a: array<f32>;
+//: end
+//: if B_FOURS
+@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
+//: else
+@group(0) @binding(2) var<storage, read> b: array<f32>;
+//: end
+//: if C_FOURS
+@group(0) @binding(3) var<storage, read_write> c: array<vec4<f32>>;
+//: else
+@group(0) @binding(3) var<storage, read_write> c: array<f32>;
+//: end
+
+// What a workgroup works on: a tile of C and a part of the inner axis.
+struct Job {
+    row: u32,
+    column: u32,
+    a_offset: u32,
+    b_offset: u32,
+    c_offset: u32,
+    k_begin: u32,
+    k_end: u32,
+}
+
+fn job(index: u32, rows: u32, columns: u32) -> Job {
+    var rest = index;
+    var j: Job;
+    j.column = (rest % params.tiles_n) * columns;
+    rest /= params.tiles_n;
+    j.row = (rest % params.tiles_m) * rows;
+    rest /= params.tiles_m;
+    let batch = rest % params.batches;
+    let part = rest / params.batches;
+    j.k_begin = part * params.part;
+    j.k_end = min(params.k, j.k_begin + params.part);
+    // The grid may have a few workgroups too many: these get rows that C does
+    // not have, and no products to add.
+    if (part >= params.parts) {
+        j.row = params.m;
+        j.k_begin = params.k;
+        j.k_end = params.k;
+    }
+    j.c_offset = (part * params.batches + batch) * params.m * params.n;
+    var left = batch;
+    for (var i = params.batch_rank; i > 0u; i -= 1u) {
+        let axis = i - 1u;
+        let size = params.batch_sizes[axis / 4u][axis % 4u];
+        let at = left % size;
+        left /= size;
+        j.a_offset += at * params.a_batch[axis / 4u][axis % 4u];
+        j.b_offset += at * params.b_batch[axis / 4u][axis % 4u];
+    }
+    return j;
+}
+
+// Stores four neighbours of a row of C; what lies outside C is dropped.
+//: if C_FOURS
+fn store4(j: Job, row: u32, column: u32, value: vec4<f32>) {
+    let at = j.c_offset + row * params.c_m + column;
+    let result = epilogue4(value, at);
+    if (row < params.m && column < params.n) {
+        c[at / 4u] = result;
+    }
+}
+//: else
+fn store(j: Job, row: u32, column: u32, value: f32) {
+    let at = j.c_offset + row * params.c_m + column * params.c_n;
+    let result = epilogue(value, at);
+    if (row < params.m && column < params.n) {
+        c[at] = result;
+    }
+}
+
+fn store4(j: Job, row: u32, column: u32, value: vec4<f32>) {
+    store(j, row, column, value.x);
+    store(j, row, column + 1u, value.y);
+    store(j, row, column + 2u, value.z);
+    store(j, row, column + 3u, value.w);
+}
+//: end

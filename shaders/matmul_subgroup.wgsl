@@ -1,0 +1,110 @@
+// C = op(A) op(B) without workgroup memory: a workgroup is one subgroup, and
+// its lanes show each other what they have read.
+//
+// A lane reads four rows of A and four columns of B, four k deep. In turn each
+// lane's rows of A are broadcast to all, and every lane multiplies them by its
+// own columns. So a subgroup of 8 lanes makes a tile of 32 by 32 from 64
+// vectors of four a step: each number that was read is used 32 times. Drivers
+// in software run a subgroup as one thread with vectors over the lanes, where a
+// broadcast is one instruction and a barrier would be dear.
+//
+// ROW_BLOCKS and COLUMN_BLOCKS blocks of four a lane make the tile larger.
+// The lines between `repeat` and `end` stand for copies of themselves: a
+// broadcast must name its lane, and sums in an array would not be in registers.
+
+const LANES: u32 = {LANES}u;
+const ROWS: u32 = 4u * LANES * {ROW_BLOCKS}u;
+const COLUMNS: u32 = 4u * LANES * {COLUMN_BLOCKS}u;
+// Sums of so many products are added up by themselves, then to the total: the
+// error grows with the longest path from a product to the result.
+const BLOCK: u32 = 64u;
+
+@compute @workgroup_size({LANES})
+fn matmul_subgroup(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let j = job(workgroup_index(wid, count), ROWS, COLUMNS);
+//: repeat h in ROW_BLOCKS
+    let row{h} = j.row + 4u * ({h}u * LANES + lane);
+//: end
+//: repeat v in COLUMN_BLOCKS
+    let column{v} = j.column + 4u * ({v}u * LANES + lane);
+//: end
+
+    // total_h_l_r_v: row r of block h of lane l, and this lane's columns v.
+//: repeat h in ROW_BLOCKS
+//: repeat l in LANES
+//: repeat r in 4
+//: repeat v in COLUMN_BLOCKS
+    var total_{h}_{l}_{r}_{v} = vec4<f32>();
+//: end
+//: end
+//: end
+//: end
+    for (var begin = j.k_begin; begin < j.k_end; begin += BLOCK) {
+        let end = min(j.k_end, begin + BLOCK);
+//: repeat h in ROW_BLOCKS
+//: repeat l in LANES
+//: repeat r in 4
+//: repeat v in COLUMN_BLOCKS
+        var sum_{h}_{l}_{r}_{v} = vec4<f32>();
+//: end
+//: end
+//: end
+//: end
+        for (var k = begin; k < end; k += 4u) {
+//: if K_ODD
+            // The inner axis is not of whole fours: what is past its end is 0.
+            let inside = vec4<u32>(k, k + 1u, k + 2u, k + 3u) < vec4<u32>(end);
+//: end
+//: repeat h in ROW_BLOCKS
+            var a{h} = rows_of_a(j, row{h}, k);
+//: if K_ODD
+//: repeat r in 4
+            a{h}[{r}] = select(vec4<f32>(), a{h}[{r}], inside);
+//: end
+//: end
+//: end
+//: repeat v in COLUMN_BLOCKS
+            var b{v} = rows_of_b(j, k, column{v});
+//: if K_ODD
+//: repeat r in 4
+            b{v}[{r}] = select(vec4<f32>(), b{v}[{r}], inside[{r}]);
+//: end
+//: end
+//: end
+//: repeat h in ROW_BLOCKS
+//: repeat l in LANES
+//: repeat r in 4
+            let a_{h}_{l}_{r} = subgroupBroadcast(a{h}[{r}], {l}u);
+//: repeat v in COLUMN_BLOCKS
+            sum_{h}_{l}_{r}_{v} +=
+                (a_{h}_{l}_{r}.x * b{v}[0] + a_{h}_{l}_{r}.y * b{v}[1])
+                + (a_{h}_{l}_{r}.z * b{v}[2] + a_{h}_{l}_{r}.w * b{v}[3]);
+//: end
+//: end
+//: end
+//: end
+        }
+//: repeat h in ROW_BLOCKS
+//: repeat l in LANES
+//: repeat r in 4
+//: repeat v in COLUMN_BLOCKS
+        total_{h}_{l}_{r}_{v} += sum_{h}_{l}_{r}_{v};
+//: end
+//: end
+//: end
+//: end
+    }
+//: repeat h in ROW_BLOCKS
+//: repeat l in LANES
+//: repeat r in 4
+//: repeat v in COLUMN_BLOCKS
+    store4(j, j.row + 4u * ({h}u * LANES + {l}u) + {r}u, column{v}, total_{h}_{l}_{r}_{v});
+//: end
+//: end
+//: end
+//: end
+}

@@ -1,0 +1,48 @@
+// The second half of a row program: adds up the sums that its workgroups left,
+// a lane a sum. The parts lie as [parts, sums]. A long list is added in passes
+// of CHUNK parts; the last pass divides (a mean) and puts each sum in its place.
+
+struct Params {
+    sums: u32,
+    parts: u32,
+    // 1 in the last pass.
+    last: u32,
+    unused: u32,
+    // For each sum: where it goes, and what it is divided by, as a float.
+    place: array<vec4<u32>, 24>,
+    divisor: array<vec4<f32>, 24>,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> parts: array<f32>;
+@group(0) @binding(2) var<storage, read_write> sums: array<f32>;
+
+const CHUNK: u32 = 256u;
+// Parts added in a row, before the sum of those is added to the others.
+const BLOCK: u32 = 16u;
+
+@compute @workgroup_size(32)
+fn rows_finish(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let chunk = workgroup_index(wid, count);
+    let end = min(params.parts, (chunk + 1u) * CHUNK);
+    for (var i = lane; i < params.sums; i += 32u) {
+        var sum = 0.0;
+        for (var start = chunk * CHUNK; start < end; start += BLOCK) {
+            var block = 0.0;
+            let stop = min(end, start + BLOCK);
+            for (var p = start; p < stop; p += 1u) {
+                block += parts[p * params.sums + i];
+            }
+            sum += block;
+        }
+        if (params.last == 1u) {
+            sums[params.place[i / 4u][i % 4u]] = divided(sum, params.divisor[i / 4u][i % 4u]);
+        } else if (chunk * CHUNK < params.parts) {
+            sums[chunk * params.sums + i] = sum;
+        }
+    }
+}

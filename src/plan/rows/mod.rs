@@ -1,0 +1,224 @@
+//! Row programs: a whole small network, forward and backward, in one kernel.
+//!
+//! Where values share a batch axis and the rest of their shape is small (a
+//! 4-2-1 network over 65,536 rows), one invocation carries a few rows through
+//! all ops in registers. The batch is read once, and what is left of it is the
+//! sums over the rows (parameter gradients, the loss), which a fixed tree adds
+//! up: within an invocation, then a workgroup, then in a finishing kernel over
+//! the workgroups. The kernel is written from the graph for any such region.
+
+mod region;
+mod schedule;
+mod text;
+
+pub use region::Region;
+pub use schedule::Schedule;
+pub use text::SharedAt;
+
+use super::planner::join;
+use super::{KernelSource, SLICE};
+use crate::graph::{Graph, NodeId, Target};
+use crate::ops::shader_lib::GRID;
+use crate::shape::Shape;
+
+const FINISH: &str = include_str!("../../../shaders/rows/finish.wgsl");
+/// Sums that the tables in the parameters have room for.
+const TABLE: usize = 96;
+
+/// A row program: its kernels with their parameters, and where its results lie.
+pub struct RowProgram {
+    /// The kernel that walks the rows.
+    pub kernel: KernelSource,
+    /// Its parameters.
+    pub params: Vec<u32>,
+    /// Its workgroups.
+    pub workgroups: u64,
+    /// The finishing passes, in order.
+    pub finish: Vec<Finish>,
+    /// Where each sum over the batch starts in the buffer of sums.
+    pub sums: Vec<(NodeId, usize)>,
+    /// Elements of the buffer of sums.
+    pub sums_elements: usize,
+    /// Where each stored value by row starts in the buffer of those.
+    pub stores: Vec<(NodeId, usize)>,
+    /// Elements of the buffer of stored values.
+    pub stores_elements: usize,
+}
+
+/// One pass of the finishing kernel.
+pub struct Finish {
+    /// The kernel.
+    pub kernel: KernelSource,
+    /// Its parameters.
+    pub params: Vec<u32>,
+    /// Its workgroups.
+    pub workgroups: u64,
+    /// Elements that it reads.
+    pub parts: usize,
+}
+
+/// The regions of the nodes marked `todo`, in an order in which they can be
+/// computed. `kept` marks the nodes whose values are asked for.
+pub fn find_all(graph: &Graph, todo: &[bool], kept: &[bool], target: &Target) -> Vec<Region> {
+    // A search takes time in proportion to the graph.
+    const MOST_SEARCHES: usize = 16;
+    let mut regions = Vec::new();
+    let mut left = MOST_SEARCHES;
+    split(graph, todo, kept, target, &mut left, &mut regions);
+    regions
+}
+
+/// The best region of `todo`, between those of what comes before it and those
+/// of what comes after: so that no region waits for one that waits for it.
+fn split(
+    graph: &Graph,
+    todo: &[bool],
+    kept: &[bool],
+    target: &Target,
+    left: &mut usize,
+    regions: &mut Vec<Region>,
+) {
+    if *left == 0 || !todo.contains(&true) {
+        return;
+    }
+    *left -= 1;
+    let Some(region) = region::find(graph, todo, kept, target) else {
+        return;
+    };
+    let mut after = vec![false; graph.len()];
+    for id in region.members() {
+        after[id.index()] = true;
+    }
+    let own = after.clone();
+    for (id, node) in graph.nodes() {
+        if node.inputs.iter().any(|i| after[i.index()]) {
+            after[id.index()] = true;
+        }
+    }
+    let pick = |wanted: bool| -> Vec<bool> {
+        (0..todo.len())
+            .map(|i| todo[i] && !own[i] && after[i] == wanted)
+            .collect()
+    };
+    let (earlier, later) = (pick(false), pick(true));
+    let mut kept_earlier = kept.to_vec();
+    for (id, node) in graph.nodes() {
+        if todo[id.index()] && !earlier[id.index()] {
+            for input in &node.inputs {
+                kept_earlier[input.index()] = true;
+            }
+        }
+    }
+    split(graph, &earlier, &kept_earlier, target, left, regions);
+    regions.push(region);
+    split(graph, &later, kept, target, left, regions);
+}
+
+impl RowProgram {
+    /// The program of a region; `shared` says where each of `region.shared`
+    /// is found.
+    pub fn new(graph: &Graph, region: &Region, shared: &[SharedAt], target: &Target) -> RowProgram {
+        let numel = |id: NodeId| graph.shape(id).map_or(0, Shape::numel);
+        let (sums, sums_elements) = slices(region.sums.iter().map(|m| m.node), numel);
+        let (stores, stores_elements) = slices(region.stores.iter().copied(), numel);
+        let count: usize = sums.iter().map(|&(id, _)| numel(id)).sum();
+        let schedule = Schedule::new(region.rows, count, target);
+        let ragged = !region.rows.is_multiple_of(schedule::ROWS);
+        let text = text::write(graph, region, schedule.lanes, ragged, shared);
+
+        let mut place = Vec::with_capacity(count);
+        let mut divisor = Vec::with_capacity(count);
+        for (m, &(id, first)) in region.sums.iter().zip(&sums) {
+            let by = match m.act {
+                region::Act::Sum { divisor, .. } => divisor,
+                _ => 1,
+            };
+            for e in 0..numel(id) {
+                place.push((first + e) as u32);
+                divisor.push((by as f32).to_bits());
+            }
+        }
+        place.resize(TABLE, 0);
+        divisor.resize(TABLE, 1.0_f32.to_bits());
+        let tables = [place, divisor].concat();
+
+        let only = schedule.workgroups == 1;
+        let head = [
+            region.rows,
+            schedule.quads,
+            schedule.blocks,
+            usize::from(only),
+            0,
+            0,
+            0,
+            0,
+        ];
+        let mut params: Vec<u32> = head.iter().map(|&w| w as u32).collect();
+        params.extend(&tables);
+        let pad = |words: &mut Vec<u32>| words.resize(words.len().next_multiple_of(4), 0);
+        params.extend(text.constants.iter().map(|c| c.to_bits()));
+        pad(&mut params);
+        params.extend(stores.iter().map(|&(_, first)| first as u32));
+        pad(&mut params);
+
+        let buffers = shared.iter().map(|at| at.buffer + 1).max().unwrap_or(0);
+        let kernel = KernelSource {
+            label: format!("rows[{} ops]", region.size()),
+            entry: "rows".to_string(),
+            source: text.source,
+            reads: region.leaves.len() + buffers,
+            writes: 1 + usize::from(!stores.is_empty()),
+        };
+        let finish = if count == 0 {
+            Vec::new()
+        } else {
+            finish(&schedule, count, &tables)
+        };
+        RowProgram {
+            kernel,
+            params,
+            workgroups: schedule.workgroups as u64,
+            finish,
+            sums,
+            sums_elements,
+            stores,
+            stores_elements,
+        }
+    }
+}
+
+/// Places values one after the other, each at a place that can be bound.
+fn slices(
+    ids: impl Iterator<Item = NodeId>,
+    numel: impl Fn(NodeId) -> usize,
+) -> (Vec<(NodeId, usize)>, usize) {
+    let mut next = 0;
+    let mut places = Vec::new();
+    for id in ids {
+        places.push((id, next));
+        next = (next + numel(id)).next_multiple_of(SLICE);
+    }
+    (places, next)
+}
+
+fn finish(schedule: &Schedule, sums: usize, tables: &[u32]) -> Vec<Finish> {
+    let passes = schedule.passes();
+    let last = passes.len().saturating_sub(1);
+    let pass = |(i, &parts): (usize, &usize)| {
+        let mut params = vec![sums as u32, parts as u32, u32::from(i == last), 0];
+        params.extend(tables);
+        Finish {
+            kernel: KernelSource {
+                label: "rows_finish".to_string(),
+                entry: "rows_finish".to_string(),
+                source: join(&[GRID, text::DIVIDE], FINISH),
+                reads: 1,
+                writes: 1,
+            },
+            params,
+            workgroups: parts.div_ceil(schedule::CHUNK) as u64,
+            parts: parts * sums,
+        }
+    };
+    passes.iter().enumerate().map(pass).collect()
+}

@@ -1,0 +1,155 @@
+//! How many invocations share the rows of a batch, and in which order their
+//! sums are added up: always the same for the same batch and target.
+
+use crate::graph::Target;
+
+/// Rows of one load.
+pub const ROWS: usize = 4;
+/// Quads (four rows each) whose terms are added in a row.
+pub const QUADS: usize = 4;
+/// Parts that one invocation of the finishing kernel adds up; CHUNK and BLOCK
+/// of `shaders/rows/finish.wgsl`.
+pub const CHUNK: usize = 256;
+#[cfg(test)]
+const FINISH_BLOCK: usize = 16;
+
+/// A workgroup of a row program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lanes {
+    /// Its invocations.
+    pub count: usize,
+    /// Whether it is one subgroup.
+    pub subgroup: bool,
+}
+
+/// How a batch is cut up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Schedule {
+    pub lanes: Lanes,
+    pub quads: usize,
+    /// Blocks of [`QUADS`] quads that each invocation takes.
+    pub blocks: usize,
+    pub workgroups: usize,
+}
+
+impl Schedule {
+    /// The schedule for so many rows and sums.
+    pub fn new(rows: usize, sums: usize, target: &Target) -> Schedule {
+        let quads = rows.div_ceil(ROWS);
+        let lanes = lanes(sums, target);
+        // Below this a second dispatch costs more than it spreads; above it
+        // each workgroup takes enough rows to be worth its start.
+        let (alone, each) = if target.software { (16, 4) } else { (1, 2) };
+        let blocks_alone = quads.div_ceil(lanes.count * QUADS).max(1);
+        let blocks = if blocks_alone <= alone {
+            blocks_alone
+        } else {
+            each
+        };
+        Schedule {
+            lanes,
+            quads,
+            blocks,
+            workgroups: quads.div_ceil(lanes.count * QUADS * blocks).max(1),
+        }
+    }
+
+    /// Passes of the finishing kernel: the parts that each one adds up.
+    pub fn passes(&self) -> Vec<usize> {
+        let mut passes = Vec::new();
+        let mut parts = self.workgroups;
+        while parts > 1 {
+            passes.push(parts);
+            parts = parts.div_ceil(CHUNK);
+        }
+        passes
+    }
+
+    /// The longest path from a row's term to the result, in additions. The
+    /// error bounds of `matmul` and `sum` allow for at least as much.
+    #[cfg(test)]
+    fn depth(&self) -> usize {
+        let quads = self.quads.div_ceil(self.lanes.count);
+        let block = ROWS * QUADS.min(quads) - 1;
+        let lanes = self.lanes.count.min(self.quads).max(1);
+        let tree = lanes.next_power_of_two().ilog2() as usize;
+        let finish: usize = self
+            .passes()
+            .iter()
+            .map(|&parts| {
+                let parts = parts.min(CHUNK);
+                parts.min(FINISH_BLOCK) - 1 + parts.div_ceil(FINISH_BLOCK) - 1
+            })
+            .sum();
+        block + self.blocks - 1 + tree + finish
+    }
+}
+
+fn lanes(sums: usize, target: &Target) -> Lanes {
+    if target.software
+        && let Some(size) = target.subgroup_size
+    {
+        // No barrier, and as many lanes as the vectors have.
+        return Lanes {
+            count: size as usize,
+            subgroup: true,
+        };
+    }
+    let mut count = if target.software { 16 } else { 128 };
+    let fits = |count: usize| sums * count * 4 <= target.workgroup_bytes as usize;
+    while !fits(count) && count > 8 {
+        count /= 2;
+    }
+    Lanes {
+        count,
+        subgroup: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn targets() -> [Target; 4] {
+        let with = |software, subgroup_size| Target {
+            software,
+            subgroup_size,
+            ..Target::default()
+        };
+        [
+            with(false, None),
+            with(false, Some(32)),
+            with(true, None),
+            with(true, Some(8)),
+        ]
+    }
+
+    #[test]
+    fn sums_are_no_deeper_than_the_bounds_of_the_ops_allow() {
+        for target in targets() {
+            for rows in (1..5000).chain([65_535, 65_536, 100_000, 1 << 20, 1 << 22, 1 << 24]) {
+                let s = Schedule::new(rows, 14, &target);
+                let depth = s.depth().min(rows - 1);
+                let product = crate::ops::matmul::depth(rows, 14);
+                let sum = crate::ops::reduce::depth(rows);
+                assert!(
+                    depth <= product.min(sum),
+                    "{rows}: {depth}, {product}, {sum}, {s:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_schedule_covers_all_rows() {
+        for target in targets() {
+            for rows in [1, 3, 4, 5, 64, 511, 512, 513, 2048, 2049, 65_536, 1 << 22] {
+                let s = Schedule::new(rows, 14, &target);
+                let covered = s.workgroups * s.lanes.count * s.blocks * QUADS * ROWS;
+                assert!(covered >= rows, "{rows}: {s:?}");
+                let one_less = (s.workgroups - 1) * s.lanes.count * s.blocks * QUADS * ROWS;
+                assert!(one_less < rows, "{rows}: {s:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,742 @@
+//! Writes the kernel of a row program: readable WGSL, one `let` an element.
+//!
+//! An invocation takes four rows at a time, because four rows of any length
+//! are whole blocks of 16 bytes: everything is loaded and stored in vectors.
+//! The function `row` carries one row from the leaves to the sums.
+
+use std::collections::HashMap;
+
+use super::region::{Act, Member, Region};
+use super::schedule::{Lanes, QUADS};
+use crate::graph::{Graph, NodeId};
+use crate::number;
+use crate::ops::shader_lib::GRID;
+use crate::shape::Shape;
+
+const SUBGROUP: &str = include_str!("../../../shaders/rows/subgroup.wgsl");
+const WORKGROUP: &str = include_str!("../../../shaders/rows/workgroup.wgsl");
+pub(super) const DIVIDE: &str = include_str!("../../../shaders/rows/divide.wgsl");
+
+/// The components of a vector.
+const PART: [&str; 4] = ["x", "y", "z", "w"];
+
+/// Work for one row (see [`Region::work`]) up to which four rows are written out.
+const MOST_UNROLLED: usize = 300;
+
+/// A kernel's text and the settings of its elementwise functions, which travel
+/// in its parameters.
+pub(super) struct Text {
+    pub source: String,
+    pub constants: Vec<f32>,
+}
+
+/// Where a shared value is: which of the kernel's buffers of shared values, and
+/// its first element there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SharedAt {
+    pub buffer: usize,
+    pub first: usize,
+}
+
+/// Writes the kernel of `region` for workgroups of `lanes`. `ragged` says that
+/// the last four rows are not all there; `shared` says where each shared value
+/// is found.
+pub(super) fn write(
+    graph: &Graph,
+    region: &Region,
+    lanes: Lanes,
+    ragged: bool,
+    shared: &[SharedAt],
+) -> Text {
+    // A long body is written once, and its rows taken one by one: a driver's
+    // compiler takes time in proportion to the text.
+    let single = region.work(graph) > MOST_UNROLLED;
+    let mut writer = Writer {
+        graph,
+        region,
+        ragged: ragged && !single,
+        single,
+        shared,
+        names: HashMap::new(),
+        shared_names: HashMap::new(),
+        constants: Vec::new(),
+        text: String::new(),
+    };
+    writer.kernel(lanes);
+    Text {
+        source: writer.text,
+        constants: writer.constants,
+    }
+}
+
+struct Writer<'g> {
+    graph: &'g Graph,
+    region: &'g Region,
+    ragged: bool,
+    /// Rows are loaded one by one.
+    single: bool,
+    shared: &'g [SharedAt],
+    /// The elements of each value by row, as WGSL expressions.
+    names: HashMap<NodeId, Vec<String>>,
+    /// The elements of each shared value.
+    shared_names: HashMap<NodeId, Vec<String>>,
+    constants: Vec<f32>,
+    text: String,
+}
+
+impl Writer<'_> {
+    fn put(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    fn shape(&self, id: NodeId) -> &Shape {
+        // Members and their inputs are nodes of this graph.
+        &self.graph.node(id).expect("a member is a node").shape
+    }
+
+    fn label(&self, id: NodeId) -> &str {
+        &self.graph.node(id).expect("a member is a node").label
+    }
+
+    fn inputs(&self, id: NodeId) -> Vec<NodeId> {
+        self.graph
+            .node(id)
+            .expect("a member is a node")
+            .inputs
+            .clone()
+    }
+
+    /// Elements of one row.
+    fn row_size(&self, id: NodeId) -> usize {
+        self.shape(id).dims()[1..].iter().product()
+    }
+
+    fn kernel(&mut self, lanes: Lanes) {
+        let region = self.region;
+        let sums: usize = region.sums.iter().map(|m| self.shape(m.node).numel()).sum();
+        self.libraries(lanes);
+        self.body();
+        let body = std::mem::take(&mut self.text);
+        // Written last, since the body says how many settings there are.
+        let mut head = String::new();
+        std::mem::swap(&mut head, &mut self.text);
+        let ops = region.size();
+        self.put(&format!(
+            "// {ops} ops on every row of the batch, forward and backward."
+        ));
+        self.put(&format!("const LANES: u32 = {}u;", lanes.count));
+        self.put(&format!("const SUMS: u32 = {}u;", sums.max(1)));
+        self.put("");
+        self.put("struct Params {");
+        self.put("    rows: u32,");
+        self.put("    // Four rows each.");
+        self.put("    quads: u32,");
+        self.put("    // Blocks of quads that an invocation takes.");
+        self.put("    blocks: u32,");
+        self.put("    // 1: this is the only workgroup, and its sums are final.");
+        self.put("    only: u32,");
+        self.put("    // Always 0, which a compiler does not know.");
+        self.put("    zero: u32,");
+        self.put("    unused_a: u32,");
+        self.put("    unused_b: u32,");
+        self.put("    unused_c: u32,");
+        self.put("    place: array<vec4<u32>, 24>,");
+        self.put("    divisor: array<vec4<f32>, 24>,");
+        let vectors = self.constants.len().div_ceil(4);
+        if vectors > 0 {
+            self.put(&format!("    settings: array<vec4<f32>, {vectors}>,"));
+        }
+        let vectors = region.stores.len().div_ceil(4);
+        if vectors > 0 {
+            self.put("    // Where each stored value starts.");
+            self.put(&format!("    stores: array<vec4<u32>, {vectors}>,"));
+        }
+        self.put("}");
+        self.put("");
+        self.put("@group(0) @binding(0) var<uniform> params: Params;");
+        self.bindings();
+        self.text.push_str(&body);
+    }
+
+    fn libraries(&mut self, lanes: Lanes) {
+        let mut done: Vec<&str> = Vec::new();
+        let region = self.region;
+        let mut sources = vec![GRID, DIVIDE];
+        for m in region.inline.iter().chain(&region.body) {
+            if let Act::Map(call) = &m.act {
+                sources.extend(call.libs);
+                sources.push(call.source);
+            }
+        }
+        sources.push(if lanes.subgroup { SUBGROUP } else { WORKGROUP });
+        for source in sources {
+            // One file may be a library of several, and the same text once.
+            if !done.contains(&source) {
+                done.push(source);
+                self.text.push_str(source);
+                self.text.push('\n');
+            }
+        }
+    }
+
+    fn bindings(&mut self) {
+        let region = self.region;
+        let mut lines = Vec::new();
+        let mut binding = 1;
+        let mut bind = |access: &str, name: &str, of: &str, what: &str| {
+            lines.push(format!(
+                "@group(0) @binding({binding}) var<storage, {access}> {name}: array<{of}>; // {what}"
+            ));
+            binding += 1;
+        };
+        for (i, &leaf) in region.leaves.iter().enumerate() {
+            let what = format!("\"{}\" {}", self.label(leaf), self.shape(leaf));
+            let of = if self.single { "f32" } else { "vec4<f32>" };
+            bind("read", &format!("leaf{i}"), of, &what);
+        }
+        let buffers = self
+            .shared
+            .iter()
+            .map(|at| at.buffer + 1)
+            .max()
+            .unwrap_or(0);
+        for i in 0..buffers {
+            let of = region.shared.iter().zip(self.shared);
+            let labels: Vec<_> = of
+                .filter(|(_, at)| at.buffer == i)
+                .map(|(&id, _)| format!("\"{}\" {}", self.label(id), self.shape(id)))
+                .collect();
+            bind("read", &format!("shared{i}"), "f32", &labels.join(", "));
+        }
+        bind("read_write", "sums", "f32", "the sums over the rows");
+        if !region.stores.is_empty() {
+            let scalar = self.ragged || self.single;
+            let of = if scalar { "f32" } else { "vec4<f32>" };
+            bind("read_write", "rows_out", of, "values by row");
+        }
+        for line in lines {
+            self.put(&line);
+        }
+        self.put("");
+    }
+
+    fn body(&mut self) {
+        let region = self.region;
+        self.put("// The value `v` of an op, rounded here and now: a compiler may merge the");
+        self.put("// arithmetic of two ops as if it were exact, but not through integers. So a");
+        self.put("// value is the same to the bit, whether its op runs alone or in here.");
+        self.put("fn own(v: f32) -> f32 {");
+        self.put("    return bitcast<f32>(bitcast<u32>(v) ^ params.zero);");
+        self.put("}");
+        self.put("");
+        self.put("// The sums of this invocation's rows: of the block at hand, and of all blocks.");
+        self.put("var<private> block: array<f32, SUMS>;");
+        self.put("var<private> total: array<f32, SUMS>;");
+        for (i, &value) in region.shared.iter().enumerate() {
+            let numel = self.shape(value).numel();
+            self.put(&format!("var<private> w{i}: array<f32, {numel}>;"));
+            let names = (0..numel).map(|e| format!("w{i}[{e}]")).collect();
+            self.shared_names.insert(value, names);
+        }
+        for m in &region.inline {
+            self.inline_declaration(m);
+        }
+        self.put("");
+        self.load_shared();
+        self.row_function();
+        self.entry();
+    }
+
+    /// The shared values, brought to where every row finds them.
+    fn load_shared(&mut self) {
+        let region = self.region;
+        self.put("fn load_shared() {");
+        for (i, &value) in region.shared.iter().enumerate() {
+            let numel = self.shape(value).numel();
+            let SharedAt { buffer, first } = self.shared[i];
+            for e in 0..numel {
+                self.put(&format!("    w{i}[{e}] = shared{buffer}[{}];", first + e));
+            }
+        }
+        for m in &region.inline {
+            let out = self.shape(m.node).clone();
+            for e in 0..out.numel() {
+                let value = self.element(m, &out, e, &[]);
+                let name = self.shared_names[&m.node][e].clone();
+                self.put(&format!(
+                    "    {name} = {value}; // \"{}\"",
+                    self.label(m.node)
+                ));
+            }
+        }
+        self.put("}");
+        self.put("");
+    }
+
+    fn inline_declaration(&mut self, m: &Member) {
+        let index = m.node.index();
+        let numel = self.shape(m.node).numel();
+        self.put(&format!("var<private> s{index}: array<f32, {numel}>;"));
+        let names = (0..numel).map(|e| format!("s{index}[{e}]")).collect();
+        self.shared_names.insert(m.node, names);
+    }
+
+    fn row_function(&mut self) {
+        let region = self.region;
+        let mut parameters = Vec::new();
+        for (i, &leaf) in region.leaves.iter().enumerate() {
+            let names: Vec<_> = (0..self.row_size(leaf))
+                .map(|e| format!("x{i}_{e}"))
+                .collect();
+            parameters.extend(names.iter().map(|name| format!("{name}: f32")));
+            self.names.insert(leaf, names);
+        }
+        if self.ragged {
+            parameters.push("live: bool".to_string());
+        }
+        let results: usize = region.stores.iter().map(|&id| self.row_size(id)).sum();
+        let gives = match results {
+            0 => String::new(),
+            n => format!(" -> array<f32, {n}>"),
+        };
+        self.put("// One row: every value, every cotangent, and what it adds to the sums.");
+        self.put(&format!("fn row({}){gives} {{", parameters.join(", ")));
+        let mut sum = 0;
+        // Sums as soon as their terms are there: few values stay alive.
+        let mut members: Vec<(&Member, bool)> = region.body.iter().map(|m| (m, false)).collect();
+        members.extend(region.sums.iter().map(|m| (m, true)));
+        members.sort_by_key(|(m, _)| m.node);
+        let mut place: HashMap<NodeId, usize> = HashMap::new();
+        for m in &region.sums {
+            place.insert(m.node, sum);
+            sum += self.shape(m.node).numel();
+        }
+        for (m, is_sum) in members {
+            self.comment(m);
+            if is_sum {
+                self.sum(m, place[&m.node]);
+            } else {
+                self.value(m);
+            }
+        }
+        if results > 0 {
+            let all: Vec<_> = region
+                .stores
+                .iter()
+                .flat_map(|id| self.names[id].clone())
+                .collect();
+            self.put(&format!(
+                "    return array<f32, {results}>({});",
+                all.join(", ")
+            ));
+        }
+        self.put("}");
+        self.put("");
+    }
+
+    /// The rule with the labels put in.
+    fn comment(&mut self, m: &Member) {
+        let node = self.graph.node(m.node).expect("a member is a node");
+        let Some(op) = node.op() else { return };
+        let labels: Vec<_> = node
+            .inputs
+            .iter()
+            .map(|&i| format!("\"{}\"", self.label(i)))
+            .collect();
+        let rule = number::fill(&op.explain().formula, &labels);
+        self.put(&format!("    // \"{}\" = {rule}", node.label));
+    }
+
+    /// A value by row: one `let` an element, none for a view.
+    fn value(&mut self, m: &Member) {
+        let dims = self.shape(m.node).dims()[1..].to_vec();
+        let row = self.shape(m.node).clone();
+        let count: usize = dims.iter().product();
+        let mut names = Vec::with_capacity(count);
+        for e in 0..count {
+            let value = self.element(m, &row, e, &dims);
+            if matches!(m.act, Act::View) {
+                names.push(value);
+                continue;
+            }
+            let name = format!("v{}_{e}", m.node.index());
+            self.put(&format!("    let {name} = own({value});"));
+            names.push(name);
+        }
+        self.names.insert(m.node, names);
+    }
+
+    /// The expression of element `e`: of a row of `out` with these `dims` (the
+    /// batch axis left out), or of a shared value where `dims` is empty and
+    /// `out` has no batch axis.
+    fn element(&mut self, m: &Member, out: &Shape, e: usize, dims: &[usize]) -> String {
+        let inputs = self.inputs(m.node);
+        let by_row = self.names.contains_key(&m.node)
+            || out.rank() == dims.len() + 1 && !self.shared_names.contains_key(&m.node);
+        match &m.act {
+            Act::View => {
+                let names = self.elements_of(inputs[0], by_row);
+                names[e].clone()
+            }
+            Act::Map(call) => {
+                let mut at = if by_row {
+                    unravel(e, dims)
+                } else {
+                    unravel(e, out.dims())
+                };
+                if by_row {
+                    // Row 0 stands for all: only the row's own axes matter.
+                    at.insert(0, 0);
+                }
+                let mut arguments: Vec<String> = inputs
+                    .iter()
+                    .map(|&input| self.broadcast_element(input, out, &at, by_row))
+                    .collect();
+                if let Some(c) = call.constant {
+                    arguments.push(self.setting(c));
+                }
+                format!("{}({})", call.function, arguments.join(", "))
+            }
+            Act::Product {
+                transpose_a,
+                transpose_b,
+            } => self.product(&inputs, out, &unravel(e, dims), *transpose_a, *transpose_b),
+            Act::Sum { axes, divisor } => {
+                let terms = self.sum_terms(inputs[0], axes, &unravel(e, dims));
+                let sum = added(&terms);
+                if *divisor == 1 {
+                    sum
+                } else {
+                    let by = self.setting(*divisor as f32);
+                    format!("divided({sum}, {by})")
+                }
+            }
+        }
+    }
+
+    /// A setting, from the parameters.
+    fn setting(&mut self, value: f32) -> String {
+        let i = self.constants.len();
+        self.constants.push(value);
+        format!("params.settings[{}].{}", i / 4, PART[i % 4])
+    }
+
+    /// All elements of an input: of its row, or of the shared value.
+    fn elements_of(&self, id: NodeId, by_row: bool) -> &Vec<String> {
+        let (first, second) = if by_row {
+            (&self.names, &self.shared_names)
+        } else {
+            (&self.shared_names, &self.names)
+        };
+        // The search has put every input of a member into one of the two.
+        first
+            .get(&id)
+            .or_else(|| second.get(&id))
+            .expect("an input of a member is known")
+    }
+
+    /// The element of an input that broadcasting puts at `at` of the output.
+    fn broadcast_element(&self, id: NodeId, out: &Shape, at: &[usize], by_row: bool) -> String {
+        let shape = self.shape(id);
+        let row = by_row && shape.rank() == out.rank() && self.names.contains_key(&id);
+        let lead = at.len() - shape.rank();
+        let own: Vec<usize> = shape
+            .dims()
+            .iter()
+            .zip(&at[lead..])
+            .map(|(&size, &i)| if size == 1 { 0 } else { i })
+            .collect();
+        let (dims, own) = if row {
+            (&shape.dims()[1..], &own[1..])
+        } else {
+            (shape.dims(), &own[..])
+        };
+        self.elements_of(id, row)[ravel(own, dims)].clone()
+    }
+
+    /// A product within the row.
+    fn product(&self, inputs: &[NodeId], out: &Shape, at: &[usize], ta: bool, tb: bool) -> String {
+        let [a, b] = [inputs[0], inputs[1]];
+        // The output's index: batch axes, then row and column of the matrix.
+        // For a product of two matrices the batch axis is the matrix's rows.
+        let mut full = vec![0];
+        full.extend(at);
+        let (lead, matrix) = full.split_at(full.len() - 2);
+        let inner = {
+            let dims = self.shape(b).dims();
+            dims[dims.len() - if tb { 1 } else { 2 }]
+        };
+        let flat = out.rank() == 2;
+        let operand = |id: NodeId, row: bool, i: usize, j: usize| -> String {
+            let shape = self.shape(id);
+            let mut index: Vec<usize> = Vec::new();
+            let batch = &shape.dims()[..shape.rank() - 2];
+            let skip = lead.len().saturating_sub(batch.len());
+            for (&size, &at) in batch.iter().zip(&lead[skip..]) {
+                index.push(if size == 1 { 0 } else { at });
+            }
+            index.extend([i, j]);
+            let (dims, index) = if row {
+                (&shape.dims()[1..], &index[1..])
+            } else {
+                (shape.dims(), &index[..])
+            };
+            self.elements_of(id, row)[ravel(index, dims)].clone()
+        };
+        let is_row = |id: NodeId, first: bool| {
+            if flat {
+                first
+            } else {
+                self.names.contains_key(&id) && self.shape(id).rank() == out.rank()
+            }
+        };
+        let (row_a, row_b) = (is_row(a, true), is_row(b, false));
+        let terms: Vec<String> = (0..inner)
+            .map(|k| {
+                let (i, j) = if ta { (k, matrix[0]) } else { (matrix[0], k) };
+                let left = operand(a, row_a, i, j);
+                let (i, j) = if tb { (matrix[1], k) } else { (k, matrix[1]) };
+                format!("{left} * {}", operand(b, row_b, i, j))
+            })
+            .collect();
+        added(&terms)
+    }
+
+    /// The elements of a row of `id` that lie on `axes`, at `at` of the axes
+    /// that are kept. The batch axis is not among either.
+    fn sum_terms(&self, id: NodeId, axes: &[usize], at: &[usize]) -> Vec<String> {
+        let dims = self.shape(id).dims();
+        let kept: Vec<usize> = (1..dims.len())
+            .filter(|axis| !axes.contains(axis))
+            .collect();
+        let names = self.elements_of(id, true);
+        (0..names.len())
+            .filter(|&e| {
+                let index = unravel(e, &dims[1..]);
+                kept.iter().zip(at).all(|(&axis, &i)| index[axis - 1] == i)
+            })
+            .map(|e| names[e].clone())
+            .collect()
+    }
+
+    /// What a row adds to a sum over the batch.
+    fn sum(&mut self, m: &Member, place: usize) {
+        let inputs = self.inputs(m.node);
+        let out = self.shape(m.node).clone();
+        for e in 0..out.numel() {
+            let at = unravel(e, out.dims());
+            let term = match &m.act {
+                Act::Product { .. } => {
+                    let a = &self.elements_of(inputs[0], true)[at[0]];
+                    let b = &self.elements_of(inputs[1], true)[at[1]];
+                    format!("{a} * {b}")
+                }
+                Act::Sum { axes, .. } => added(&self.sum_terms(inputs[0], axes, &at)),
+                Act::View | Act::Map(_) => continue,
+            };
+            let slot = place + e;
+            let term = if self.ragged {
+                format!("select(0.0, {term}, live)")
+            } else {
+                term
+            };
+            self.put(&format!("    block[{slot}] += {term};"));
+        }
+    }
+
+    fn entry(&mut self) {
+        let region = self.region;
+        self.put("@compute @workgroup_size(LANES)");
+        self.put("fn rows(");
+        self.put("    @builtin(workgroup_id) wid: vec3<u32>,");
+        self.put("    @builtin(num_workgroups) count: vec3<u32>,");
+        self.put("    @builtin(local_invocation_index) lane: u32,");
+        self.put(") {");
+        self.put("    let group = workgroup_index(wid, count);");
+        self.put("    load_shared();");
+        self.put("    for (var b = 0u; b < params.blocks; b += 1u) {");
+        self.put(&format!(
+            "        for (var i = 0u; i < {QUADS}u; i += 1u) {{"
+        ));
+        self.put(&format!(
+            "            let quad = ((group * params.blocks + b) * {QUADS}u + i) * LANES + lane;"
+        ));
+        self.put("            if (quad < params.quads) {");
+        self.quad();
+        self.put("            }");
+        self.put("        }");
+        if !region.sums.is_empty() {
+            self.put("        for (var s = 0u; s < SUMS; s += 1u) {");
+            self.put("            total[s] += block[s];");
+            self.put("            block[s] = 0.0;");
+            self.put("        }");
+        }
+        self.put("    }");
+        if !region.sums.is_empty() {
+            self.put("    sum_lanes(lane);");
+            self.put("    if (lane == 0u && params.only == 1u) {");
+            self.put("        for (var s = 0u; s < SUMS; s += 1u) {");
+            self.put("            let divisor = params.divisor[s / 4u][s % 4u];");
+            self.put(
+                "            sums[params.place[s / 4u][s % 4u]] = divided(total[s], divisor);",
+            );
+            self.put("        }");
+            self.put("    } else if (lane == 0u) {");
+            self.put("        for (var s = 0u; s < SUMS; s += 1u) {");
+            self.put("            sums[group * SUMS + s] = total[s];");
+            self.put("        }");
+            self.put("    }");
+        }
+        self.put("}");
+    }
+
+    /// Four rows in a loop: loads, the call, and the stores.
+    fn quad_in_a_loop(&mut self) {
+        let region = self.region;
+        let mut arguments = Vec::new();
+        for (i, &leaf) in region.leaves.iter().enumerate() {
+            let size = self.row_size(leaf);
+            arguments.extend((0..size).map(|e| format!("leaf{i}[at * {size}u + {e}u]")));
+        }
+        let call = format!("row({})", arguments.join(", "));
+        self.put("                let end = min(quad * 4u + 4u, params.rows);");
+        self.put("                for (var at = quad * 4u; at < end; at += 1u) {");
+        if region.stores.is_empty() {
+            self.put(&format!("                    {call};"));
+        } else {
+            self.put(&format!("                    let r = {call};"));
+            let mut first = 0;
+            for (i, &id) in region.stores.iter().enumerate() {
+                let size = self.row_size(id);
+                let place = store_place(i);
+                for e in 0..size {
+                    self.put(&format!(
+                        "                    rows_out[{place} + at * {size}u + {e}u] = r[{}];",
+                        first + e
+                    ));
+                }
+                first += size;
+            }
+        }
+        self.put("                }");
+    }
+
+    /// Loads of four rows, the four calls, and the stores.
+    fn quad(&mut self) {
+        if self.single {
+            self.quad_in_a_loop();
+            return;
+        }
+        let region = self.region;
+        const PAD: &str = "                ";
+        for (i, &leaf) in region.leaves.iter().enumerate() {
+            let size = self.row_size(leaf);
+            let clamp = self.ragged;
+            for part in 0..size {
+                let at = format!("quad * {size}u + {part}u");
+                // The buffer ends with the last row.
+                let at = if clamp {
+                    format!("min({at}, arrayLength(&leaf{i}) - 1u)")
+                } else {
+                    at
+                };
+                self.put(&format!("{PAD}let l{i}_{part} = leaf{i}[{at}];"));
+            }
+        }
+        let mut results = Vec::new();
+        for row in 0..4 {
+            let mut arguments = Vec::new();
+            for (i, &leaf) in region.leaves.iter().enumerate() {
+                let size = self.row_size(leaf);
+                for e in 0..size {
+                    let flat = row * size + e;
+                    arguments.push(format!("l{i}_{}.{}", flat / 4, PART[flat % 4]));
+                }
+            }
+            if self.ragged {
+                arguments.push(format!("quad * 4u + {row}u < params.rows"));
+            }
+            let call = format!("row({})", arguments.join(", "));
+            if region.stores.is_empty() {
+                self.put(&format!("{PAD}{call};"));
+            } else {
+                self.put(&format!("{PAD}let r{row} = {call};"));
+                results.push(format!("r{row}"));
+            }
+        }
+        self.stores(&results);
+    }
+
+    fn stores(&mut self, results: &[String]) {
+        const PAD: &str = "                ";
+        let stores = self.region.stores.clone();
+        let mut first = 0;
+        for (i, &id) in stores.iter().enumerate() {
+            let size = self.row_size(id);
+            let place = store_place(i);
+            if self.ragged {
+                for (row, result) in results.iter().enumerate() {
+                    self.put(&format!("{PAD}if (quad * 4u + {row}u < params.rows) {{"));
+                    for e in 0..size {
+                        self.put(&format!(
+                            "{PAD}    rows_out[{place} + (quad * 4u + {row}u) * {size}u + {e}u] = {result}[{}];",
+                            first + e
+                        ));
+                    }
+                    self.put(&format!("{PAD}}}"));
+                }
+            } else {
+                for part in 0..size {
+                    let mut items = Vec::new();
+                    for slot in 0..4 {
+                        let flat = part * 4 + slot;
+                        items.push(format!("{}[{}]", results[flat / size], first + flat % size));
+                    }
+                    self.put(&format!(
+                        "{PAD}rows_out[{place} / 4u + quad * {size}u + {part}u] = vec4<f32>({});",
+                        items.join(", ")
+                    ));
+                }
+            }
+            first += size;
+        }
+    }
+}
+
+/// A sum of terms: up to four in a row, then groups of four, so that a long sum
+/// is no deeper than the bound of a matrix product allows.
+fn added(terms: &[String]) -> String {
+    match terms.len() {
+        0 => "0.0".to_string(),
+        1..=4 => terms.join(" + "),
+        _ => {
+            let groups: Vec<String> = terms
+                .chunks(4)
+                .map(|group| format!("({})", group.join(" + ")))
+                .collect();
+            groups.join(" + ")
+        }
+    }
+}
+
+/// Where stored value number `i` starts.
+fn store_place(i: usize) -> String {
+    format!("params.stores[{}].{}", i / 4, PART[i % 4])
+}
+
+fn unravel(mut e: usize, dims: &[usize]) -> Vec<usize> {
+    let mut index = vec![0; dims.len()];
+    for (axis, &size) in dims.iter().enumerate().rev() {
+        index[axis] = e % size.max(1);
+        e /= size.max(1);
+    }
+    index
+}
+
+fn ravel(index: &[usize], dims: &[usize]) -> usize {
+    index
+        .iter()
+        .zip(dims)
+        .fold(0, |at, (&i, &size)| at * size + i)
+}

@@ -1,0 +1,64 @@
+//! A benchmark as text for a terminal.
+
+use std::fmt::Write;
+
+use super::{COUNTED, NAMES, SHEETS, peaks, seconds, wrong};
+use crate::bench::Results;
+use crate::bench::baseline::{Baseline, Moved};
+use crate::report::text::{plain_table, write_table};
+
+// Writing to a `String` cannot fail, so the results of `write!` are dropped.
+
+/// The tables.
+pub fn text(results: &Results) -> String {
+    let d = &results.adapter;
+    let mut out = String::new();
+    let _ = writeln!(out, "adapter  {}", d.name);
+    let _ = writeln!(
+        out,
+        "         {}, {}, driver {}",
+        d.kind, d.backend, d.driver
+    );
+    let _ = writeln!(out, "peaks    {}", peaks(results));
+    for sheet in &SHEETS {
+        let columns = || NAMES.iter().chain(sheet.columns);
+        let _ = writeln!(out, "\n\x1b[1m{}\x1b[0m\n", sheet.title);
+        let mut table = plain_table();
+        table.set_header(columns().map(|c| c.head).collect::<Vec<_>>());
+        for row in &results.rows {
+            let cells: Vec<_> = columns().map(|c| (c.cell)(results, row)).collect();
+            table.add_row(cells);
+        }
+        write_table(&mut out, &mut table);
+    }
+    let _ = writeln!(out, "\ncounted: {COUNTED}");
+    for line in wrong(results) {
+        let _ = writeln!(out, "\n\x1b[31m{line}\x1b[0m");
+    }
+    out
+}
+
+/// What became of the rows since an earlier run.
+pub fn moved(baseline: &Baseline, results: &Results, moved: &[Moved]) -> String {
+    let mut out = String::from("\n\x1b[1mSINCE THE BASELINE\x1b[0m\n\n");
+    if !baseline.same_adapter(results) {
+        let _ = writeln!(
+            out,
+            "   the baseline is of another adapter or driver ({}, {}): the machine moved, too\n",
+            baseline.adapter, baseline.driver
+        );
+    }
+    let mut table = plain_table();
+    table.set_header(vec!["net", "batch", "step then", "step now", ""]);
+    for row in moved {
+        table.add_row(vec![
+            row.net.clone(),
+            row.batch.to_string(),
+            seconds(row.before_s),
+            seconds(row.now_s),
+            row.change.to_string(),
+        ]);
+    }
+    write_table(&mut out, &mut table);
+    out
+}
