@@ -152,7 +152,7 @@ fn rounds(
     steps: usize,
     budget: Duration,
 ) -> Result<(), (usize, anyhow::Error)> {
-    const LEAST: usize = 5;
+    const LEAST: usize = 3;
     const MOST: usize = 200;
     let began = Instant::now();
     let count = runners.len();
