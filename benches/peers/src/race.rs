@@ -13,8 +13,13 @@ use crate::stats::Spread;
 use crate::work::Problem;
 
 /// How far a value may be from the float64 reference, as a share of the
-/// largest value of its tensor. A plain running sum of 65,536 gradients that
-/// partly cancel loses a few 1e-4 in float32; a wrong gradient is far beyond.
+/// largest value of its tensor: what float32 can lose in a sum of 65,536
+/// gradients that partly cancel. wgrad must keep to it.
+pub const EXACT: f64 = 1e-4;
+
+/// A peer that is farther off, but not farther than this, is timed and marked
+/// as inexact: some rows of 65,536 are missing in its sums, so that its time
+/// still says something. See "Inexact" in the README.
 pub const TOLERANCE: f64 = 1e-3;
 
 /// Before a burst: time for the threads of the one before to fall asleep.
@@ -100,18 +105,23 @@ fn enter(
     target: Duration,
 ) -> Result<Result<(f64, usize), String>> {
     eprint!(" {}", peer.name());
+    let most = if peer.name() == "wgrad" {
+        EXACT
+    } else {
+        TOLERANCE
+    };
     peer.prepare(problem)?;
-    let error = match compare(&peer.answer()?, truth) {
+    let error = match compare(&peer.answer()?, truth, most) {
         Ok(error) => error,
         Err(reason) => return Ok(Err(reason)),
     };
     let reads = warm_up(peer, steps, target)?;
     // Tuning may have changed kernels meanwhile, so what is timed is checked.
-    Ok(compare(&peer.answer()?, truth).map(|late| (error.max(late), reads)))
+    Ok(compare(&peer.answer()?, truth, most).map(|late| (error.max(late), reads)))
 }
 
-/// The largest error of an answer, or where it is too large.
-fn compare(answer: &Values, truth: &[Vec<f64>]) -> Result<f64, String> {
+/// The largest error of an answer, or where it is above `most`.
+fn compare(answer: &Values, truth: &[Vec<f64>], most: f64) -> Result<f64, String> {
     if answer.len() != truth.len() {
         return Err(format!(
             "{} values in place of {}",
@@ -134,10 +144,10 @@ fn compare(answer: &Values, truth: &[Vec<f64>]) -> Result<f64, String> {
         for (i, (&value, &truth)) in values.iter().zip(truth).enumerate() {
             let error = (f64::from(value) - truth).abs() / largest;
             // Written so that NaN is wrong.
-            if !matches!(error.partial_cmp(&TOLERANCE), Some(order) if order.is_le()) {
+            if !matches!(error.partial_cmp(&most), Some(order) if order.is_le()) {
                 return Err(format!(
                     "{name}[{i}] is {value}, the reference has {truth}; that is {error:.1e} of \
-                     the tensor's largest value, and {TOLERANCE:.0e} is allowed"
+                     the tensor's largest value, and {most:.0e} is allowed"
                 ));
             }
             worst = worst.max(error);
@@ -192,10 +202,11 @@ mod tests {
     fn wrong_answers_are_seen() {
         let answer = |value| vec![("loss".to_string(), vec![0.5, value])];
         let truth = [vec![0.5, -0.25]];
-        assert!(compare(&answer(-0.25), &truth).is_ok());
-        assert!(compare(&answer(-0.2501), &truth).is_ok());
-        assert!(compare(&answer(-0.251), &truth).is_err());
-        assert!(compare(&answer(f32::NAN), &truth).is_err());
-        assert!(compare(&Vec::new(), &truth).is_err());
+        let check = |answer| compare(&answer, &truth, 1e-3);
+        assert_eq!(check(answer(-0.25)), Ok(0.0));
+        assert!(check(answer(-0.2501)).is_ok());
+        assert!(check(answer(-0.251)).is_err());
+        assert!(check(answer(f32::NAN)).is_err());
+        assert!(check(Vec::new()).is_err());
     }
 }

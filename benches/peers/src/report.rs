@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-use crate::race::TOLERANCE;
+use crate::race::{EXACT, TOLERANCE};
 use crate::stats::Spread;
 use crate::work::{Goal, Task};
 
@@ -225,6 +225,11 @@ impl Row {
                 None => (seconds_text(*seconds), times.map(|t| range(t, "x"))),
             },
         };
+        let inexact = match &cell.state {
+            State::Measured { error, .. } => error.is_some_and(|error| error > EXACT),
+            _ => false,
+        };
+        let first = if inexact { first + ", inexact" } else { first };
         [first, second.unwrap_or_else(|| "-".to_string())]
     }
 
@@ -325,8 +330,9 @@ impl Report {
                 .iter()
                 .map(|(who, error, work)| format!("{who} {error:.1e} ({work})"));
             lines.push(format!(
-                "- Every loss and gradient timed is within {TOLERANCE:.0e} of a float64 \
-                 reference, as a share of its tensor's largest value. The largest errors: {}.\n",
+                "- Losses and gradients are compared with a float64 reference, as a share of \
+                 the largest value of their tensor: above {EXACT:.0e} a peer is inexact, above \
+                 {TOLERANCE:.0e} it is wrong and not timed. The largest errors: {}.\n",
                 list.collect::<Vec<_>>().join(", ")
             ));
         }
