@@ -130,7 +130,7 @@ pub struct Target {
     /// Bytes that one binding may span.
     pub binding_bytes: u64,
     /// Kernels to take in place of an op's own choice, as measured for this
-    /// device: the op's name for a problem (`matmul 256x512x784`, or `matmul`
+    /// device: the op's name for a problem (`matmul 256x512x784 nt`, or `matmul`
     /// for all) and its name for the kernel. What an op does not offer for a
     /// problem is not taken.
     pub choices: BTreeMap<String, String>,

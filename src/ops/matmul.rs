@@ -24,7 +24,7 @@ use crate::graph::{
 use crate::number;
 use crate::shape::{MAX_RANK, Shape};
 
-pub use choice::{Candidate, candidates};
+pub use choice::{Candidate, Problem, candidates};
 
 const SOURCE: &str = include_str!("../../shaders/matmul.wgsl");
 const SUBGROUP: &str = include_str!("../../shaders/matmul_subgroup.wgsl");
@@ -155,11 +155,11 @@ pub(crate) fn depth(k: usize, outputs: usize) -> usize {
 
 /// The kernel to take: the target's choice if it is one of the candidates,
 /// else the first of them.
-fn choose(m: usize, n: usize, k: usize, target: &Target) -> Candidate {
-    let all = candidates(m, n, k, target);
+fn choose(problem: &Problem, target: &Target) -> Candidate {
+    let all = candidates(problem, target);
     let wish = target
         .choices
-        .get(&format!("matmul {m}x{n}x{k}"))
+        .get(&problem.to_string())
         .or_else(|| target.choices.get("matmul"));
     let wished = wish.and_then(|name| all.iter().find(|c| c.to_string() == *name));
     *wished.unwrap_or(&all[0])
@@ -381,7 +381,14 @@ impl Op for Matmul {
             .expect("shapes fit, as inferred");
         let Sizes { batch, m, n, k } = sizes;
         let outputs = output.numel();
-        let candidate = choose(m, n, k, target);
+        let problem = Problem {
+            m,
+            n,
+            k,
+            transpose_a: self.transpose_a,
+            transpose_b: self.transpose_b,
+        };
+        let candidate = choose(&problem, target);
         let mut sides = [
             Side::of(a, self.transpose_a, &batch, m),
             Side::of(b, !self.transpose_b, &batch, n),

@@ -5,6 +5,30 @@ use std::fmt;
 
 use crate::graph::Target;
 
+/// One product of two matrices, as far as the choice of a kernel goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Problem {
+    /// Rows of C.
+    pub m: usize,
+    /// Columns of C.
+    pub n: usize,
+    /// The inner size.
+    pub k: usize,
+    /// Whether A lies in memory with the inner axis first.
+    pub transpose_a: bool,
+    /// Whether B lies in memory with the inner axis last.
+    pub transpose_b: bool,
+}
+
+/// The problem's name in [`Target::choices`]: `matmul 256x512x784 nt`.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let turn = |on: bool| if on { 't' } else { 'n' };
+        let (a, b) = (turn(self.transpose_a), turn(self.transpose_b));
+        write!(f, "matmul {}x{}x{} {a}{b}", self.m, self.n, self.k)
+    }
+}
+
 /// One way of computing a product: a kernel and the sizes of its tiles.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Candidate {
@@ -103,9 +127,10 @@ impl Candidate {
     }
 }
 
-/// The kernels that can compute an m by n product with inner size k on
-/// `target`, the one to take unless measurement says otherwise first.
-pub fn candidates(m: usize, n: usize, k: usize, target: &Target) -> Vec<Candidate> {
+/// The kernels that can solve the problem on `target`, the one to take unless
+/// measurement says otherwise first.
+pub fn candidates(problem: &Problem, target: &Target) -> Vec<Candidate> {
+    let &Problem { m, n, k, .. } = problem;
     let (thin, other) = (m.min(n), m.max(n));
     let mut list = Vec::new();
     let mut add = |candidate: Candidate| {
@@ -131,9 +156,17 @@ pub fn candidates(m: usize, n: usize, k: usize, target: &Target) -> Vec<Candidat
         add(Candidate::Rows);
     }
     if let Some(lanes) = vector {
-        // The smallest tile comes first: it is as fast as larger ones to
-        // within 15% and is compiled in half of the time.
-        for (row_blocks, column_blocks) in [(1, 1), (2, 1), (1, 2)] {
+        // The smallest tile is as fast as larger ones to within a few percent
+        // and is compiled in half of the time; but not where B is large and is
+        // read across its lines: lines 4 KiB apart share a few places of the
+        // caches, and a tile of twice the width reads half as many pieces.
+        let across = !problem.transpose_b && n >= 1024 && m.min(k) >= 256;
+        let shapes = if across {
+            [(1, 2), (1, 1), (2, 1)]
+        } else {
+            [(1, 1), (1, 2), (2, 1)]
+        };
+        for (row_blocks, column_blocks) in shapes {
             add(Candidate::Subgroup {
                 lanes,
                 row_blocks,
@@ -176,8 +209,18 @@ fn tiles(m: usize, n: usize) -> [(u32, u32, u32); 3] {
 mod tests {
     use super::*;
 
+    fn problem(m: usize, n: usize, k: usize) -> Problem {
+        Problem {
+            m,
+            n,
+            k,
+            transpose_a: false,
+            transpose_b: true,
+        }
+    }
+
     fn first(m: usize, n: usize, k: usize, target: &Target) -> String {
-        candidates(m, n, k, target)[0].to_string()
+        candidates(&problem(m, n, k), target)[0].to_string()
     }
 
     #[test]
@@ -217,6 +260,13 @@ mod tests {
             assert_eq!(first(m, n, k, &lavapipe), in_software, "{m} {n} {k}");
             assert_eq!(first(m, n, k, &few), in_software, "{m} {n} {k}");
         }
+        let across = Problem {
+            transpose_b: false,
+            ..problem(1024, 1024, 1024)
+        };
+        let wide = candidates(&across, &lavapipe)[0].to_string();
+        assert_eq!(wide, "matmul_subgroup 32x64");
+        assert_eq!(across.to_string(), "matmul 1024x1024x1024 nn");
     }
 
     #[test]
@@ -229,7 +279,7 @@ mod tests {
             for m in [0, 1, 4, 5, 16, 17, 64, 65, 5000] {
                 for n in [0, 1, 4, 5, 16, 17, 64, 65, 5000] {
                     for k in [0, 1, 255, 256, 100_000] {
-                        assert!(!candidates(m, n, k, &target).is_empty());
+                        assert!(!candidates(&problem(m, n, k), &target).is_empty());
                     }
                 }
             }
