@@ -1,8 +1,10 @@
 //! Plans and shaders, without any device: what runs is plain data.
 
+use wgrad::check::steps;
 use wgrad::graph::Target;
+use wgrad::nn::{Loss, Network};
 use wgrad::plan::{MAX_WORKGROUPS, Plan, PlanOptions};
-use wgrad::{Graph, gradient, ops, vjp};
+use wgrad::{Graph, NodeId, gradient, ops, vjp};
 
 fn validate(plan: &Plan) {
     for kernel in &plan.kernels {
@@ -240,4 +242,55 @@ fn ten_thousand_nodes() {
     let dx = gradient(&mut g, loss, &[x]).unwrap()[0];
     let plan = Plan::new(&g, &[dx]).unwrap();
     assert_eq!(plan.feeds.len(), 5000, "x itself is not read");
+}
+
+/// The exercise's network with biases, and everything that a step computes.
+fn with_biases(batch: usize) -> (Graph, Vec<NodeId>) {
+    let mut g = Graph::new();
+    let network =
+        Network::parse("Sequential(Linear(4, 2), ReLU(), Linear(2, 1), Sigmoid())").unwrap();
+    let x = g.input("x", &[batch, 4]).unwrap();
+    let y = g.input("y", &[batch, 1]).unwrap();
+    let built = network.build(&mut g, x).unwrap();
+    let loss = Loss::parse("BCELoss()").unwrap();
+    let loss = loss.build(&mut g, built.output, y).unwrap();
+    let parameters: Vec<_> = built.parameters.iter().map(|p| p.1).collect();
+    let mut wanted = vec![loss];
+    wanted.extend(gradient(&mut g, loss, &parameters).unwrap());
+    (g, wanted)
+}
+
+#[test]
+fn eight_buffers_are_enough_for_the_row_program_of_a_small_network() {
+    let (g, wanted) = with_biases(64);
+    let plan = Plan::new(&g, &wanted).unwrap();
+    assert_eq!(plan.steps.len(), 1, "{plan}");
+    let step = &plan.steps[0];
+    assert!(step.inputs.len() + step.outputs.len() <= 8, "{plan}");
+    validate(&plan);
+}
+
+#[test]
+fn stored_values_that_cannot_be_bound_together_lie_apart() {
+    let batch = 3_000_000;
+    let (g, wanted) = with_biases(batch);
+    let all = steps::nodes(&g, &wanted).unwrap();
+    let plan = Plan::new(&g, &all).unwrap();
+    let most = Target::default().binding_bytes;
+    for spec in &plan.buffers {
+        assert!(spec.bytes() <= most, "{}: {}", spec.label, spec.bytes());
+    }
+}
+
+#[test]
+fn every_op_in_a_row_program_is_fenced() {
+    let (g, wanted) = with_biases(64);
+    let plan = Plan::new(&g, &wanted).unwrap();
+    let source = &plan.kernels[0].source;
+    // One that all rows share, one of a row, one product.
+    for value in ["scale(", "sigmoid(", "x0_0 * "] {
+        let lines = || source.lines().filter(|l| l.contains(&format!("= {value}")));
+        assert_eq!(lines().count(), 0, "{:?}", lines().collect::<Vec<_>>());
+        assert!(source.contains(&format!("= kept({value}")), "{source}");
+    }
 }

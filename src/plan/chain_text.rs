@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::access::Access;
 use super::chain::{Argument, Chain, Link, WG_SIZE};
+use super::fence::fence;
 use crate::ops::shader_lib::GRID;
 
 /// A complete kernel: four elements an invocation.
@@ -202,23 +203,16 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// What keeps a compiler from carrying algebra from one op into the next:
-    /// the same bits, which it cannot know. Left alone, drivers turn `a + (b - c)`
-    /// of two ops into `(a + b) - c`, and the roundings that were promised for
-    /// each op are others.
+    /// The fence between ops, for one element and for four.
     fn barriers(&mut self) {
         let zero = format!("{}.zero", self.params);
         self.put(&format!(
             "
-// The value of one op, before it goes to the next: the same bits, but a
-// compiler does not know that, and cannot merge the roundings of two ops.
-fn kept(v: f32) -> f32 {{
-    return bitcast<f32>(bitcast<u32>(v) | {zero});
-}}
-
+{}
 fn kept4(v: vec4<f32>) -> vec4<f32> {{
     return bitcast<vec4<f32>>(bitcast<vec4<u32>>(v) | vec4<u32>({zero}));
-}}"
+}}",
+            fence(&zero)
         ));
     }
 

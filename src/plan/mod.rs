@@ -9,6 +9,7 @@ mod chain;
 mod chain_text;
 mod cse;
 mod epilogue;
+mod fence;
 mod fold;
 mod fuse;
 mod lifetimes;

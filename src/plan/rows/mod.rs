@@ -7,6 +7,7 @@
 //! up: within an invocation, then a workgroup, then in a finishing kernel over
 //! the workgroups. The kernel is written from the graph for any such region.
 
+mod elements;
 mod region;
 mod schedule;
 mod text;
@@ -22,8 +23,6 @@ use crate::ops::shader_lib::GRID;
 use crate::shape::Shape;
 
 const FINISH: &str = include_str!("../../../shaders/rows/finish.wgsl");
-/// Sums that the tables in the parameters have room for.
-const TABLE: usize = 96;
 
 /// A row program: its kernels with their parameters, and where its results lie.
 pub struct RowProgram {
@@ -138,8 +137,8 @@ impl RowProgram {
                 divisor.push((by as f32).to_bits());
             }
         }
-        place.resize(TABLE, 0);
-        divisor.resize(TABLE, 1.0_f32.to_bits());
+        place.resize(region::MOST_SUMS, 0);
+        divisor.resize(region::MOST_SUMS, 1.0_f32.to_bits());
         let tables = [place, divisor].concat();
 
         let only = schedule.workgroups == 1;

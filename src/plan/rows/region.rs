@@ -8,6 +8,7 @@
 //! before it.
 
 use crate::graph::{Graph, Kind, Lowering, MapCall, Meaning, NodeId, Target};
+use crate::plan::SLICE;
 use crate::shape::Shape;
 
 /// Elements of a row that a program may carry for one value. Wider rows would
@@ -19,7 +20,7 @@ const LARGEST_SHARED: usize = 256;
 /// ones, instead of taking a dispatch for it.
 const LARGEST_INLINE: usize = 4;
 /// Running sums an invocation may keep, all sums together.
-const MOST_SUMS: usize = 96;
+pub(super) const MOST_SUMS: usize = 96;
 /// Multiplications, additions and calls for one row: bounds the length of the
 /// kernel and the time that a driver takes to compile it.
 const MOST_WORK: usize = 1200;
@@ -132,14 +133,25 @@ impl Region {
     fn fits(&self, graph: &Graph, target: &Target) -> bool {
         let numel = |id: NodeId| graph.shape(id).map_or(usize::MAX, Shape::numel);
         let sums: usize = self.sums.iter().map(|m| numel(m.node)).sum();
-        // The parameters of the program are in a uniform buffer; then come one
-        // buffer a leaf, one for all sums, one for all stores.
-        let buffers = self.leaves.len() + self.shared.len() + 2;
+        // The parameters are in a uniform buffer. Then come the leaves, one
+        // buffer each; the shared values, of which those that are leaves of the
+        // graph lie together; all sums; all stores.
+        let computed = |&&id: &&NodeId| graph.node(id).is_ok_and(|n| n.op().is_some());
+        let apart = self.shared.iter().filter(computed).count();
+        let together = usize::from(apart < self.shared.len());
+        let stores = usize::from(!self.stores.is_empty());
+        let buffers = self.leaves.len() + apart + together + 1 + stores;
+        let stored: u64 = self
+            .stores
+            .iter()
+            .map(|&id| numel(id).next_multiple_of(SLICE) as u64 * 4)
+            .sum();
         let steps = |m: &&Member| !matches!(m.act, Act::View);
         let ops = self.body.iter().chain(&self.sums).filter(steps).count();
         ops >= 2
             && sums <= MOST_SUMS
             && buffers <= target.storage_buffers as usize
+            && stored <= target.binding_bytes
             && self.work(graph) <= MOST_WORK
     }
 

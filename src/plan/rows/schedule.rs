@@ -131,6 +131,9 @@ mod tests {
                 let s = Schedule::new(rows, 14, &target);
                 let depth = s.depth().min(rows - 1);
                 let product = crate::ops::matmul::depth(rows, 14);
+                // A row of 16 terms is added first: four and four.
+                let wide = crate::ops::reduce::depth(16 * rows);
+                assert!(depth + 6 <= wide, "{rows}: {depth} + 6, {wide}, {s:?}");
                 let sum = crate::ops::reduce::depth(rows);
                 assert!(
                     depth <= product.min(sum),

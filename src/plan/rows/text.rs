@@ -6,19 +6,18 @@
 
 use std::collections::HashMap;
 
+use super::elements::{Elements, PART};
 use super::region::{Act, Member, Region};
 use super::schedule::{Lanes, QUADS};
 use crate::graph::{Graph, NodeId};
 use crate::number;
 use crate::ops::shader_lib::GRID;
+use crate::plan::fence::fence;
 use crate::shape::Shape;
 
 const SUBGROUP: &str = include_str!("../../../shaders/rows/subgroup.wgsl");
 const WORKGROUP: &str = include_str!("../../../shaders/rows/workgroup.wgsl");
 pub(super) const DIVIDE: &str = include_str!("../../../shaders/rows/divide.wgsl");
-
-/// The components of a vector.
-const PART: [&str; 4] = ["x", "y", "z", "w"];
 
 /// Work for one row (see [`Region::work`]) up to which four rows are written out.
 const MOST_UNROLLED: usize = 300;
@@ -52,64 +51,46 @@ pub(super) fn write(
     // compiler takes time in proportion to the text.
     let single = region.work(graph) > MOST_UNROLLED;
     let mut writer = Writer {
-        graph,
         region,
         ragged: ragged && !single,
         single,
         shared,
-        names: HashMap::new(),
-        shared_names: HashMap::new(),
-        constants: Vec::new(),
+        elements: Elements::new(graph),
         text: String::new(),
     };
     writer.kernel(lanes);
     Text {
         source: writer.text,
-        constants: writer.constants,
+        constants: writer.elements.constants,
     }
 }
 
 struct Writer<'g> {
-    graph: &'g Graph,
     region: &'g Region,
     ragged: bool,
     /// Rows are loaded one by one.
     single: bool,
     shared: &'g [SharedAt],
-    /// The elements of each value by row, as WGSL expressions.
-    names: HashMap<NodeId, Vec<String>>,
-    /// The elements of each shared value.
-    shared_names: HashMap<NodeId, Vec<String>>,
-    constants: Vec<f32>,
+    elements: Elements<'g>,
     text: String,
 }
 
-impl Writer<'_> {
+impl<'g> Writer<'g> {
     fn put(&mut self, line: &str) {
         self.text.push_str(line);
         self.text.push('\n');
     }
 
-    fn shape(&self, id: NodeId) -> &Shape {
-        // Members and their inputs are nodes of this graph.
-        &self.graph.node(id).expect("a member is a node").shape
+    fn shape(&self, id: NodeId) -> &'g Shape {
+        self.elements.shape(id)
     }
 
-    fn label(&self, id: NodeId) -> &str {
-        &self.graph.node(id).expect("a member is a node").label
+    fn label(&self, id: NodeId) -> &'g str {
+        &self.elements.node(id).label
     }
 
-    fn inputs(&self, id: NodeId) -> Vec<NodeId> {
-        self.graph
-            .node(id)
-            .expect("a member is a node")
-            .inputs
-            .clone()
-    }
-
-    /// Elements of one row.
     fn row_size(&self, id: NodeId) -> usize {
-        self.shape(id).dims()[1..].iter().product()
+        self.elements.row_size(id)
     }
 
     fn kernel(&mut self, lanes: Lanes) {
@@ -119,8 +100,6 @@ impl Writer<'_> {
         self.body();
         let body = std::mem::take(&mut self.text);
         // Written last, since the body says how many settings there are.
-        let mut head = String::new();
-        std::mem::swap(&mut head, &mut self.text);
         let ops = region.size();
         self.put(&format!(
             "// {ops} ops on every row of the batch, forward and backward."
@@ -143,7 +122,7 @@ impl Writer<'_> {
         self.put("    unused_c: u32,");
         self.put("    place: array<vec4<u32>, 24>,");
         self.put("    divisor: array<vec4<f32>, 24>,");
-        let vectors = self.constants.len().div_ceil(4);
+        let vectors = self.elements.constants.len().div_ceil(4);
         if vectors > 0 {
             self.put(&format!("    settings: array<vec4<f32>, {vectors}>,"));
         }
@@ -223,12 +202,7 @@ impl Writer<'_> {
 
     fn body(&mut self) {
         let region = self.region;
-        self.put("// The value `v` of an op, rounded here and now: a compiler may merge the");
-        self.put("// arithmetic of two ops as if it were exact, but not through integers. So a");
-        self.put("// value is the same to the bit, whether its op runs alone or in here.");
-        self.put("fn own(v: f32) -> f32 {");
-        self.put("    return bitcast<f32>(bitcast<u32>(v) ^ params.zero);");
-        self.put("}");
+        self.text.push_str(&fence("params.zero"));
         self.put("");
         self.put("// The sums of this invocation's rows: of the block at hand, and of all blocks.");
         self.put("var<private> block: array<f32, SUMS>;");
@@ -237,7 +211,7 @@ impl Writer<'_> {
             let numel = self.shape(value).numel();
             self.put(&format!("var<private> w{i}: array<f32, {numel}>;"));
             let names = (0..numel).map(|e| format!("w{i}[{e}]")).collect();
-            self.shared_names.insert(value, names);
+            self.elements.shared.insert(value, names);
         }
         for m in &region.inline {
             self.inline_declaration(m);
@@ -260,14 +234,16 @@ impl Writer<'_> {
             }
         }
         for m in &region.inline {
-            let out = self.shape(m.node).clone();
-            for e in 0..out.numel() {
-                let value = self.element(m, &out, e, &[]);
-                let name = self.shared_names[&m.node][e].clone();
-                self.put(&format!(
-                    "    {name} = {value}; // \"{}\"",
-                    self.label(m.node)
-                ));
+            for e in 0..self.shape(m.node).numel() {
+                let value = self.elements.of_shared(m, e);
+                let name = self.elements.shared[&m.node][e].clone();
+                let value = if matches!(m.act, Act::View) {
+                    value
+                } else {
+                    format!("kept({value})")
+                };
+                let label = self.label(m.node);
+                self.put(&format!("    {name} = {value}; // \"{label}\""));
             }
         }
         self.put("}");
@@ -279,7 +255,7 @@ impl Writer<'_> {
         let numel = self.shape(m.node).numel();
         self.put(&format!("var<private> s{index}: array<f32, {numel}>;"));
         let names = (0..numel).map(|e| format!("s{index}[{e}]")).collect();
-        self.shared_names.insert(m.node, names);
+        self.elements.shared.insert(m.node, names);
     }
 
     fn row_function(&mut self) {
@@ -290,7 +266,7 @@ impl Writer<'_> {
                 .map(|e| format!("x{i}_{e}"))
                 .collect();
             parameters.extend(names.iter().map(|name| format!("{name}: f32")));
-            self.names.insert(leaf, names);
+            self.elements.rows.insert(leaf, names);
         }
         if self.ragged {
             parameters.push("live: bool".to_string());
@@ -324,7 +300,7 @@ impl Writer<'_> {
             let all: Vec<_> = region
                 .stores
                 .iter()
-                .flat_map(|id| self.names[id].clone())
+                .flat_map(|id| self.elements.rows[id].clone())
                 .collect();
             self.put(&format!(
                 "    return array<f32, {results}>({});",
@@ -337,7 +313,7 @@ impl Writer<'_> {
 
     /// The rule with the labels put in.
     fn comment(&mut self, m: &Member) {
-        let node = self.graph.node(m.node).expect("a member is a node");
+        let node = self.elements.node(m.node);
         let Some(op) = node.op() else { return };
         let labels: Vec<_> = node
             .inputs
@@ -350,198 +326,28 @@ impl Writer<'_> {
 
     /// A value by row: one `let` an element, none for a view.
     fn value(&mut self, m: &Member) {
-        let dims = self.shape(m.node).dims()[1..].to_vec();
-        let row = self.shape(m.node).clone();
-        let count: usize = dims.iter().product();
-        let mut names = Vec::with_capacity(count);
-        for e in 0..count {
-            let value = self.element(m, &row, e, &dims);
+        let mut names = Vec::with_capacity(self.row_size(m.node));
+        for e in 0..self.row_size(m.node) {
+            let value = self.elements.of_row(m, e);
             if matches!(m.act, Act::View) {
                 names.push(value);
                 continue;
             }
             let name = format!("v{}_{e}", m.node.index());
-            self.put(&format!("    let {name} = own({value});"));
+            self.put(&format!("    let {name} = kept({value});"));
             names.push(name);
         }
-        self.names.insert(m.node, names);
-    }
-
-    /// The expression of element `e`: of a row of `out` with these `dims` (the
-    /// batch axis left out), or of a shared value where `dims` is empty and
-    /// `out` has no batch axis.
-    fn element(&mut self, m: &Member, out: &Shape, e: usize, dims: &[usize]) -> String {
-        let inputs = self.inputs(m.node);
-        let by_row = self.names.contains_key(&m.node)
-            || out.rank() == dims.len() + 1 && !self.shared_names.contains_key(&m.node);
-        match &m.act {
-            Act::View => {
-                let names = self.elements_of(inputs[0], by_row);
-                names[e].clone()
-            }
-            Act::Map(call) => {
-                let mut at = if by_row {
-                    unravel(e, dims)
-                } else {
-                    unravel(e, out.dims())
-                };
-                if by_row {
-                    // Row 0 stands for all: only the row's own axes matter.
-                    at.insert(0, 0);
-                }
-                let mut arguments: Vec<String> = inputs
-                    .iter()
-                    .map(|&input| self.broadcast_element(input, out, &at, by_row))
-                    .collect();
-                if let Some(c) = call.constant {
-                    arguments.push(self.setting(c));
-                }
-                format!("{}({})", call.function, arguments.join(", "))
-            }
-            Act::Product {
-                transpose_a,
-                transpose_b,
-            } => self.product(&inputs, out, &unravel(e, dims), *transpose_a, *transpose_b),
-            Act::Sum { axes, divisor } => {
-                let terms = self.sum_terms(inputs[0], axes, &unravel(e, dims));
-                let sum = added(&terms);
-                if *divisor == 1 {
-                    sum
-                } else {
-                    let by = self.setting(*divisor as f32);
-                    format!("divided({sum}, {by})")
-                }
-            }
-        }
-    }
-
-    /// A setting, from the parameters.
-    fn setting(&mut self, value: f32) -> String {
-        let i = self.constants.len();
-        self.constants.push(value);
-        format!("params.settings[{}].{}", i / 4, PART[i % 4])
-    }
-
-    /// All elements of an input: of its row, or of the shared value.
-    fn elements_of(&self, id: NodeId, by_row: bool) -> &Vec<String> {
-        let (first, second) = if by_row {
-            (&self.names, &self.shared_names)
-        } else {
-            (&self.shared_names, &self.names)
-        };
-        // The search has put every input of a member into one of the two.
-        first
-            .get(&id)
-            .or_else(|| second.get(&id))
-            .expect("an input of a member is known")
-    }
-
-    /// The element of an input that broadcasting puts at `at` of the output.
-    fn broadcast_element(&self, id: NodeId, out: &Shape, at: &[usize], by_row: bool) -> String {
-        let shape = self.shape(id);
-        let row = by_row && shape.rank() == out.rank() && self.names.contains_key(&id);
-        let lead = at.len() - shape.rank();
-        let own: Vec<usize> = shape
-            .dims()
-            .iter()
-            .zip(&at[lead..])
-            .map(|(&size, &i)| if size == 1 { 0 } else { i })
-            .collect();
-        let (dims, own) = if row {
-            (&shape.dims()[1..], &own[1..])
-        } else {
-            (shape.dims(), &own[..])
-        };
-        self.elements_of(id, row)[ravel(own, dims)].clone()
-    }
-
-    /// A product within the row.
-    fn product(&self, inputs: &[NodeId], out: &Shape, at: &[usize], ta: bool, tb: bool) -> String {
-        let [a, b] = [inputs[0], inputs[1]];
-        // The output's index: batch axes, then row and column of the matrix.
-        // For a product of two matrices the batch axis is the matrix's rows.
-        let mut full = vec![0];
-        full.extend(at);
-        let (lead, matrix) = full.split_at(full.len() - 2);
-        let inner = {
-            let dims = self.shape(b).dims();
-            dims[dims.len() - if tb { 1 } else { 2 }]
-        };
-        let flat = out.rank() == 2;
-        let operand = |id: NodeId, row: bool, i: usize, j: usize| -> String {
-            let shape = self.shape(id);
-            let mut index: Vec<usize> = Vec::new();
-            let batch = &shape.dims()[..shape.rank() - 2];
-            let skip = lead.len().saturating_sub(batch.len());
-            for (&size, &at) in batch.iter().zip(&lead[skip..]) {
-                index.push(if size == 1 { 0 } else { at });
-            }
-            index.extend([i, j]);
-            let (dims, index) = if row {
-                (&shape.dims()[1..], &index[1..])
-            } else {
-                (shape.dims(), &index[..])
-            };
-            self.elements_of(id, row)[ravel(index, dims)].clone()
-        };
-        let is_row = |id: NodeId, first: bool| {
-            if flat {
-                first
-            } else {
-                self.names.contains_key(&id) && self.shape(id).rank() == out.rank()
-            }
-        };
-        let (row_a, row_b) = (is_row(a, true), is_row(b, false));
-        let terms: Vec<String> = (0..inner)
-            .map(|k| {
-                let (i, j) = if ta { (k, matrix[0]) } else { (matrix[0], k) };
-                let left = operand(a, row_a, i, j);
-                let (i, j) = if tb { (matrix[1], k) } else { (k, matrix[1]) };
-                format!("{left} * {}", operand(b, row_b, i, j))
-            })
-            .collect();
-        added(&terms)
-    }
-
-    /// The elements of a row of `id` that lie on `axes`, at `at` of the axes
-    /// that are kept. The batch axis is not among either.
-    fn sum_terms(&self, id: NodeId, axes: &[usize], at: &[usize]) -> Vec<String> {
-        let dims = self.shape(id).dims();
-        let kept: Vec<usize> = (1..dims.len())
-            .filter(|axis| !axes.contains(axis))
-            .collect();
-        let names = self.elements_of(id, true);
-        (0..names.len())
-            .filter(|&e| {
-                let index = unravel(e, &dims[1..]);
-                kept.iter().zip(at).all(|(&axis, &i)| index[axis - 1] == i)
-            })
-            .map(|e| names[e].clone())
-            .collect()
+        self.elements.rows.insert(m.node, names);
     }
 
     /// What a row adds to a sum over the batch.
     fn sum(&mut self, m: &Member, place: usize) {
-        let inputs = self.inputs(m.node);
-        let out = self.shape(m.node).clone();
-        for e in 0..out.numel() {
-            let at = unravel(e, out.dims());
-            let term = match &m.act {
-                Act::Product { .. } => {
-                    let a = &self.elements_of(inputs[0], true)[at[0]];
-                    let b = &self.elements_of(inputs[1], true)[at[1]];
-                    format!("{a} * {b}")
-                }
-                Act::Sum { axes, .. } => added(&self.sum_terms(inputs[0], axes, &at)),
-                Act::View | Act::Map(_) => continue,
-            };
-            let slot = place + e;
-            let term = if self.ragged {
-                format!("select(0.0, {term}, live)")
-            } else {
-                term
-            };
-            self.put(&format!("    block[{slot}] += {term};"));
+        for e in 0..self.shape(m.node).numel() {
+            let mut term = self.elements.summed(m, e);
+            if self.ragged {
+                term = format!("select(0.0, {term}, live)");
+            }
+            self.put(&format!("    block[{}] += {term};", place + e));
         }
     }
 
@@ -704,39 +510,7 @@ impl Writer<'_> {
     }
 }
 
-/// A sum of terms: up to four in a row, then groups of four, so that a long sum
-/// is no deeper than the bound of a matrix product allows.
-fn added(terms: &[String]) -> String {
-    match terms.len() {
-        0 => "0.0".to_string(),
-        1..=4 => terms.join(" + "),
-        _ => {
-            let groups: Vec<String> = terms
-                .chunks(4)
-                .map(|group| format!("({})", group.join(" + ")))
-                .collect();
-            groups.join(" + ")
-        }
-    }
-}
-
 /// Where stored value number `i` starts.
 fn store_place(i: usize) -> String {
     format!("params.stores[{}].{}", i / 4, PART[i % 4])
-}
-
-fn unravel(mut e: usize, dims: &[usize]) -> Vec<usize> {
-    let mut index = vec![0; dims.len()];
-    for (axis, &size) in dims.iter().enumerate().rev() {
-        index[axis] = e % size.max(1);
-        e /= size.max(1);
-    }
-    index
-}
-
-fn ravel(index: &[usize], dims: &[usize]) -> usize {
-    index
-        .iter()
-        .zip(dims)
-        .fold(0, |at, (&i, &size)| at * size + i)
 }
