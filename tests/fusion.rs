@@ -31,10 +31,11 @@ fn both(g: &Graph, outputs: &[NodeId], feeds: &Feeds, target: &Target) -> [Vec<T
     ]
 }
 
-/// Row programs add up in an order of their own.
+/// Row programs and workgroup programs add up in orders of their own.
 fn without_rows() -> PlanOptions {
     PlanOptions {
         rows: false,
+        workgroup: false,
         ..PlanOptions::default()
     }
 }

@@ -180,10 +180,12 @@ fn what_the_passes_save() {
     let none = PlanOptions {
         fuse: false,
         rows: false,
+        workgroup: false,
         share: false,
     };
     let fused = PlanOptions {
         rows: false,
+        workgroup: false,
         ..PlanOptions::default()
     };
     for (sizes, batch) in [
@@ -195,7 +197,7 @@ fn what_the_passes_save() {
         let before = figures(sizes, batch, &none);
         let after = figures(sizes, batch, &fused);
         let all = figures(sizes, batch, &PlanOptions::default());
-        eprintln!("{sizes:?}, batch {batch}: {before:?} to {after:?}, with rows {all:?}");
+        eprintln!("{sizes:?}, batch {batch}: {before:?} to {after:?}, by default {all:?}");
         assert!(after.0 < before.0 && after.2 < before.2);
     }
 }

@@ -131,9 +131,12 @@ fn values_and_gradients_of_random_graphs() {
         let mut wanted = vec![loss];
         wanted.extend(&grads);
         let nodes = steps::nodes(&g, &wanted).unwrap();
-        // Every other graph with its ops fused, where they can be.
+        // In turn with a kernel for each op, as a run has it, and with each way
+        // to fuse by itself.
         let options = PlanOptions {
-            fuse: seed % 2 == 0,
+            fuse: seed % 4 != 0,
+            rows: seed % 4 != 2,
+            workgroup: seed % 4 != 3,
             ..PlanOptions::default()
         };
         let plan = Plan::with_options(&g, &nodes, gpu().target(), &options).unwrap();

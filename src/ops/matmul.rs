@@ -64,7 +64,7 @@ const MANY_OUTPUTS: usize = 1 << 20;
 
 /// The shaders add products in fours, at most 16 such sums in a row, and then
 /// the sums of 64.
-const BLOCK: usize = 64;
+pub(crate) const BLOCK: usize = 64;
 const FOUR: usize = 4;
 
 /// The workgroups that a GPU should have to work on, and the shortest part

@@ -85,7 +85,7 @@ impl Access {
 
 /// Axes as (size, stride), without those of size 1, neighbours merged where
 /// the operand walks through both without a gap.
-fn merged(dims: &[usize], strides: &[usize]) -> Vec<(usize, usize)> {
+pub(super) fn merged(dims: &[usize], strides: &[usize]) -> Vec<(usize, usize)> {
     let mut axes: Vec<(usize, usize)> = Vec::new();
     for (&size, &stride) in dims.iter().zip(strides).filter(|(size, _)| **size != 1) {
         match axes.last_mut() {

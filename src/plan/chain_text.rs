@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::access::Access;
 use super::chain::{Argument, Chain, Link, WG_SIZE};
-use super::fence::fence;
+use super::fence::fence4;
 use crate::ops::shader_lib::GRID;
 
 /// A complete kernel: four elements an invocation.
@@ -77,6 +77,14 @@ pub(super) fn epilogue(chain: &Chain, product: usize, first_binding: usize) -> S
     text.out
 }
 
+/// One `let t0 = ..;` for each link, for the four elements whose operands are
+/// `v0`, `v1`, ... Settings are `c0`, .. by the number of their link.
+pub(super) fn links_of_four(chain: &Chain) -> String {
+    let mut text = Text::new(chain, &[], "", "");
+    text.links(Width::Four);
+    text.out
+}
+
 /// Elements that a run of the text computes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Width {
@@ -90,7 +98,7 @@ struct Text<'a> {
     chain: &'a Chain,
     /// The loads that read a buffer.
     loads: &'a [usize],
-    /// Where the parameters are.
+    /// Where the parameters are; nothing: they are variables.
     params: &'a str,
     /// What the buffers' names start with.
     x: &'a str,
@@ -206,14 +214,8 @@ impl<'a> Text<'a> {
     /// The fence between ops, for one element and for four.
     fn barriers(&mut self) {
         let zero = format!("{}.zero", self.params);
-        self.put(&format!(
-            "
-{}
-fn kept4(v: vec4<f32>) -> vec4<f32> {{
-    return bitcast<vec4<f32>>(bitcast<vec4<u32>>(v) | vec4<u32>({zero}));
-}}",
-            fence(&zero)
-        ));
+        self.put("");
+        self.out.push_str(&fence4(&zero));
     }
 
     /// For each buffer read by strides, where an element's own element is.
@@ -330,7 +332,10 @@ fn place_{x}{i}(element: u32) -> u32 {{
         };
         let mut arguments: Vec<_> = link.arguments.iter().map(argument).collect();
         if link.call.constant.is_some() {
-            arguments.push(format!("{}.c{i}", self.params));
+            arguments.push(match self.params {
+                "" => format!("c{i}"),
+                params => format!("{params}.c{i}"),
+            });
         }
         format!("{}({})", link.call.function, arguments.join(", "))
     }

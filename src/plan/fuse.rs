@@ -352,7 +352,8 @@ pub(super) fn is_cheap(call: &MapCall) -> bool {
     call.libs.iter().all(|lib| *lib == FLOAT)
 }
 
-fn weight(call: &MapCall) -> usize {
+/// What a call adds to the length of a kernel.
+pub(super) fn weight(call: &MapCall) -> usize {
     if is_cheap(call) { 1 } else { HEAVY }
 }
 

@@ -173,6 +173,7 @@ mod tests {
             fuse,
             share,
             rows: false,
+            workgroup: false,
         };
         Plan::with_options(g, outputs, &Target::default(), &options).unwrap()
     }

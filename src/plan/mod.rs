@@ -18,6 +18,7 @@ mod nodes;
 mod order;
 mod planner;
 mod rows;
+mod workgroup;
 
 use std::fmt;
 
@@ -150,6 +151,9 @@ pub struct PlanOptions {
     /// Let one be a row program: a small network, forward and backward. Only
     /// where kernels are fused.
     pub rows: bool,
+    /// Let one be a workgroup program: a whole small step in one workgroup. Only
+    /// where kernels are fused.
+    pub workgroup: bool,
     /// Let values share memory that are not needed at the same time.
     pub share: bool,
 }
@@ -159,6 +163,7 @@ impl Default for PlanOptions {
         PlanOptions {
             fuse: true,
             rows: true,
+            workgroup: true,
             share: true,
         }
     }
@@ -272,6 +277,7 @@ impl fmt::Display for Plan {
 fn without_rows(graph: &Graph, outputs: &[NodeId]) -> Result<Plan> {
     let options = PlanOptions {
         rows: false,
+        workgroup: false,
         ..PlanOptions::default()
     };
     Plan::with_options(graph, outputs, &Target::default(), &options)

@@ -98,6 +98,11 @@ impl<'g> Nodes<'g> {
         })
     }
 
+    /// Nodes of the graph, needed or not.
+    pub fn len(&self) -> usize {
+        self.holder.len()
+    }
+
     /// Whether the node holds its own value.
     pub fn holds(&self, id: NodeId) -> bool {
         self.holder[id.index()] == id

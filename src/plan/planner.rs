@@ -7,6 +7,7 @@ use super::fuse::{self, Group, Groups};
 use super::nodes::Nodes;
 use super::order::{Item, Order};
 use super::rows::{self, Region, RowProgram, SharedAt};
+use super::workgroup::WorkgroupProgram;
 use super::{
     BufferId, BufferSpec, Content, Feed, KernelSource, MAX_WORKGROUPS, Output, Plan, PlanOptions,
     SLICE, Step, fold, lifetimes,
@@ -50,23 +51,100 @@ impl<'g> Planner<'g> {
     pub(super) fn plan(mut self, outputs: &[NodeId]) -> Result<Plan> {
         let needed = self.graph.reachable(outputs)?;
         let regions = self.regions(&needed, outputs);
-        let order = Order::new(self.graph, &needed, &regions)?;
+        let done = self.in_a_workgroup(&needed, &regions, outputs)?;
+        if !done {
+            self.op_by_op(&needed, &regions, outputs)?;
+        }
+        lifetimes::apply(&mut self.plan, self.options.share);
+        Ok(self.plan)
+    }
+
+    /// Plans row programs, and a kernel for every other op or group of ops.
+    fn op_by_op(&mut self, needed: &[bool], regions: &[Region], outputs: &[NodeId]) -> Result<()> {
+        let order = Order::new(self.graph, needed, regions)?;
         let fuse = self.options.fuse;
         let mut nodes = Nodes::new(self.graph, outputs, self.target, order, fuse)?;
-        for region in &regions {
+        for region in regions {
             nodes.add_readers(region);
         }
         let groups = fuse::groups(self.graph, &nodes, self.target, fuse)?;
-        self.leaves(&nodes, &regions);
+        self.leaves(&nodes, &shared_leaves(&nodes, regions), "shared values");
         for &item in nodes.items() {
             match item {
                 Item::Node(id) => self.compute(&nodes, &groups, id)?,
                 Item::Region(i) => self.rows(&nodes, &regions[i])?,
             }
         }
+        self.read_back(&nodes, outputs)
+    }
+
+    /// Plans a workgroup program for everything, if it is worth it; says whether
+    /// it did.
+    fn in_a_workgroup(
+        &mut self,
+        needed: &[bool],
+        regions: &[Region],
+        outputs: &[NodeId],
+    ) -> Result<bool> {
+        if !self.options.fuse || !self.options.workgroup {
+            return Ok(false);
+        }
+        let order = Order::new(self.graph, needed, &[])?;
+        // A row program that does it all keeps more in registers.
+        let in_rows: Vec<NodeId> = regions.iter().flat_map(Region::members).collect();
+        let is_op = |&id: &NodeId| self.graph.node(id).is_ok_and(|n| n.op().is_some());
+        let ids = self.graph.nodes().map(|(id, _)| id);
+        let ops = ids.filter(|id| needed[id.index()]).filter(is_op).count();
+        if regions.len() == 1 && in_rows.len() == ops {
+            return Ok(false);
+        }
+        let nodes = Nodes::new(self.graph, outputs, self.target, order, true)?;
+        let groups = fuse::groups(self.graph, &nodes, self.target, true)?;
+        let found = WorkgroupProgram::find(self.graph, &nodes, &groups, self.target)?;
+        let Some(program) = found else {
+            return Ok(false);
+        };
+        let all = vec![true; self.graph.len()];
+        let Some(data) = self.leaves(&nodes, &all, "leaves and values") else {
+            return Ok(false);
+        };
+        for (id, value) in &program.constants {
+            let label = &self.graph.node(*id)?.label;
+            let content = Content::Constant(value.clone());
+            let part = self.append(label, value.shape().numel(), content, data);
+            self.place[id.index()] = Some(part);
+        }
+        let values = self.plan.buffers[data.index()]
+            .elements
+            .next_multiple_of(SLICE);
+        self.plan.buffers[data.index()].elements = values + program.elements();
+        for (id, first) in program.values() {
+            self.place[id.index()] = Some(self.slice(id, data, values + first)?);
+        }
+        let mut places = HashMap::new();
+        for (id, _) in self.graph.nodes() {
+            let part = self.place[id.index()].map(|b| &self.plan.buffers[b.index()]);
+            if let Some(BufferSpec {
+                part_of: Some((_, first)),
+                ..
+            }) = part
+            {
+                places.insert(id, *first);
+            }
+        }
+        for made in program.kernels(self.graph, &places)? {
+            let kernel = self.kernel(made.kernel);
+            self.step(
+                &made.members,
+                kernel,
+                made.params,
+                Vec::new(),
+                vec![data],
+                1,
+            )?;
+        }
         self.read_back(&nodes, outputs)?;
-        lifetimes::apply(&mut self.plan, self.options.share);
-        Ok(self.plan)
+        Ok(true)
     }
 
     /// The parts of the graph that row programs do.
@@ -126,17 +204,12 @@ impl<'g> Planner<'g> {
         Ok(())
     }
 
-    /// Gives every leaf its place. Small leaves that row programs read as
-    /// shared values lie together, so that they take one binding.
-    fn leaves(&mut self, nodes: &Nodes<'_>, regions: &[Region]) {
-        let mut together = vec![false; self.graph.len()];
-        for id in regions.iter().flat_map(|r| &r.shared) {
-            let holder = nodes.holder(*id);
-            together[holder.index()] = nodes.is_leaf(holder);
-        }
+    /// Gives every leaf its place. Those that are to lie `together` are parts of
+    /// one buffer with this label, so that they take one binding.
+    fn leaves(&mut self, nodes: &Nodes<'_>, together: &[bool], label: &str) -> Option<BufferId> {
         let pack = together
             .contains(&true)
-            .then(|| self.buffer("shared values", 0, Content::Computed));
+            .then(|| self.buffer(label, 0, Content::Computed));
         for (id, node) in nodes.held() {
             let content = match &node.kind {
                 Kind::Input | Kind::Parameter => Content::Fed,
@@ -158,6 +231,7 @@ impl<'g> Planner<'g> {
             }
             self.place[id.index()] = Some(buffer);
         }
+        pack
     }
 
     /// One row program: its kernel, its finishing passes, its results' places.
@@ -409,6 +483,16 @@ impl<'g> Planner<'g> {
         });
         Ok(())
     }
+}
+
+/// The small leaves that row programs read as values shared by all rows.
+fn shared_leaves(nodes: &Nodes<'_>, regions: &[Region]) -> Vec<bool> {
+    let mut shared = vec![false; nodes.len()];
+    for id in regions.iter().flat_map(|r| &r.shared) {
+        let holder = nodes.holder(*id);
+        shared[holder.index()] = nodes.is_leaf(holder);
+    }
+    shared
 }
 
 /// A line of workgroups folded into rows: as few rows as fit, evenly long.

@@ -19,7 +19,7 @@ pub use text::SharedAt;
 use super::planner::join;
 use super::{KernelSource, SLICE};
 use crate::graph::{Graph, NodeId, Target};
-use crate::ops::shader_lib::GRID;
+use crate::ops::shader_lib::{DIVIDE, GRID};
 use crate::shape::Shape;
 
 const FINISH: &str = include_str!("../../../shaders/rows/finish.wgsl");
@@ -210,7 +210,7 @@ fn finish(schedule: &Schedule, sums: usize, tables: &[u32]) -> Vec<Finish> {
             kernel: KernelSource {
                 label: "rows_finish".to_string(),
                 entry: "rows_finish".to_string(),
-                source: join(&[GRID, text::DIVIDE], FINISH),
+                source: join(&[GRID, DIVIDE], FINISH),
                 reads: 1,
                 writes: 1,
             },

@@ -11,13 +11,12 @@ use super::region::{Act, Member, Region};
 use super::schedule::{Lanes, QUADS};
 use crate::graph::{Graph, NodeId};
 use crate::number;
-use crate::ops::shader_lib::GRID;
+use crate::ops::shader_lib::{DIVIDE, GRID};
 use crate::plan::fence::fence;
 use crate::shape::Shape;
 
 const SUBGROUP: &str = include_str!("../../../shaders/rows/subgroup.wgsl");
 const WORKGROUP: &str = include_str!("../../../shaders/rows/workgroup.wgsl");
-pub(super) const DIVIDE: &str = include_str!("../../../shaders/rows/divide.wgsl");
 
 /// Work for one row (see [`Region::work`]) up to which four rows are written out.
 const MOST_UNROLLED: usize = 300;

@@ -1,0 +1,17 @@
+// Single elements, by their place.
+fn one_of(e: u32) -> f32 {
+    return data[e / 4u][e % 4u];
+}
+
+fn four_of(e: vec4<u32>) -> vec4<f32> {
+    return vec4<f32>(one_of(e.x), one_of(e.y), one_of(e.z), one_of(e.w));
+}
+
+fn divided4(sum: vec4<f32>, divisor: f32) -> vec4<f32> {
+    return vec4<f32>(
+        divided(sum.x, divisor),
+        divided(sum.y, divisor),
+        divided(sum.z, divisor),
+        divided(sum.w, divisor),
+    );
+}

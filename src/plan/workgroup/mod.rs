@@ -1,0 +1,262 @@
+//! Workgroup programs: a whole small step in one dispatch of one workgroup.
+//!
+//! Where a network is small, a dispatch costs more than what it computes. Here
+//! the ops follow one another in one kernel, as *phases* with a barrier between
+//! those that depend on each other. Values go from phase to phase in memory, so
+//! layers may be as wide as the work allows; unlike in a row program, a weight
+//! gradient is not held in registers.
+//!
+//! One workgroup uses one core of a device. What is larger than [`MOST_COST`] is
+//! faster in a dispatch for each op, which uses all of them.
+
+mod arena;
+mod function;
+mod phase;
+mod roll;
+mod text;
+
+use std::collections::HashMap;
+
+use arena::Arena;
+use function::Function;
+use phase::Phase;
+use roll::Block;
+
+use super::fold;
+use super::fuse::Groups;
+use super::nodes::Nodes;
+use super::order::Item;
+use super::{KernelSource, SLICE};
+use crate::error::Result;
+use crate::graph::{Graph, Lowering, NodeId, Target};
+use crate::tensor::Tensor;
+
+/// The work of a plan, in multiply-adds of a fast product for each phase, from
+/// which on a dispatch for each op is faster: measured on a driver in software
+/// of two cores (docs/PERFORMANCE.md). On a GPU a dispatch costs less, and a
+/// workgroup is a smaller part of it; that number is not measured.
+const MOST_COST_SOFTWARE: usize = 600_000;
+const MOST_COST: usize = 200_000;
+/// Below so many dispatches saved, ops keep kernels of their own.
+const FEWEST_PHASES: usize = 3;
+/// Phases of a plan: above, it is cut into too many kernels to be worth it.
+const MOST_PHASES: usize = 256;
+/// Text of one kernel, see [`Phase::weight`]: a driver's compiler takes time in
+/// proportion. What is longer goes into another kernel.
+const MOST_WEIGHT: usize = 700;
+/// Iterations of all loops that one invocation may make in one kernel. Some
+/// drivers stop after 65,535, without a word.
+const MOST_ITERATIONS: usize = 50_000;
+
+/// A workgroup.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Lanes {
+    count: usize,
+    /// Whether it is one subgroup.
+    subgroup: bool,
+}
+
+impl Lanes {
+    fn of(target: &Target) -> Lanes {
+        match target.subgroup_size {
+            // Barriers of a driver in software cost by the subgroup.
+            Some(size @ (4 | 8)) if target.software => Lanes {
+                count: size as usize,
+                subgroup: true,
+            },
+            _ => Lanes {
+                count: if target.software {
+                    16
+                } else {
+                    target.workgroup_invocations.min(256) as usize
+                },
+                subgroup: false,
+            },
+        }
+    }
+}
+
+/// A phase and its kind, a number of a function.
+struct Step {
+    phase: Phase,
+    kind: usize,
+}
+
+/// A plan's ops as phases, and where their values lie.
+pub(super) struct WorkgroupProgram {
+    steps: Vec<Step>,
+    /// One for each kind of phase.
+    functions: Vec<Function>,
+    lanes: Lanes,
+    /// Repeated constants, which are leaves here.
+    pub constants: Vec<(NodeId, Tensor)>,
+    arena: Arena,
+}
+
+/// One kernel with what it computes.
+pub(super) struct Made {
+    pub kernel: KernelSource,
+    pub params: Vec<u32>,
+    pub members: Vec<NodeId>,
+}
+
+impl WorkgroupProgram {
+    /// The program for all ops of `nodes`; `None` if they are too much for it,
+    /// too little, or not of its kind.
+    pub fn find(
+        graph: &Graph,
+        nodes: &Nodes<'_>,
+        groups: &Groups,
+        target: &Target,
+    ) -> Result<Option<WorkgroupProgram>> {
+        let lanes = Lanes::of(target);
+        let mut phases: Vec<Phase> = Vec::new();
+        let mut constants = Vec::new();
+        for &item in nodes.items() {
+            let Item::Node(id) = item else {
+                return Ok(None);
+            };
+            if !nodes.holds(id) {
+                continue;
+            }
+            let phase = match nodes.lowering(id) {
+                Some(Lowering::Map(_)) => {
+                    let Some(group) = groups.ending_at(id) else {
+                        continue; // inside a group that ends later
+                    };
+                    if let Some(value) = fold::repeated_constant(graph, nodes, group)? {
+                        let all = group.stores.iter();
+                        constants.extend(all.map(|&id| (id, value.clone())));
+                        continue;
+                    }
+                    Phase::chain(graph, nodes, group)?
+                }
+                Some(Lowering::Calls { meaning, .. }) => {
+                    Phase::calls(graph, nodes, id, meaning, lanes)?
+                }
+                Some(Lowering::View) | None => continue,
+            };
+            match phase {
+                Some(phase) if phases.len() < MOST_PHASES => phases.push(phase),
+                _ => return Ok(None),
+            }
+        }
+        let cost: usize = phases.iter().map(|p| p.cost(lanes)).sum();
+        let most = if target.software {
+            MOST_COST_SOFTWARE
+        } else {
+            MOST_COST
+        };
+        let fits = |p: &Phase| p.iterations(lanes) <= MOST_ITERATIONS && p.is_shallow(lanes);
+        if phases.len() < FEWEST_PHASES || cost > most * phases.len() || !phases.iter().all(fits) {
+            return Ok(None);
+        }
+        let mut functions: Vec<Function> = Vec::new();
+        let mut kinds = Vec::with_capacity(phases.len());
+        for phase in &phases {
+            let function = Function::of(&phase.work, lanes)?;
+            let known = functions.iter().position(|f| *f == function);
+            kinds.push(known.unwrap_or(functions.len()));
+            if known.is_none() {
+                functions.push(function);
+            }
+        }
+        let order = roll::sinks_last(&phases, &kinds);
+        let mut phases: Vec<Option<Phase>> = phases.into_iter().map(Some).collect();
+        let step = |&i: &usize| {
+            let phase = phases[i].take()?;
+            let kind = kinds[i];
+            Some(Step { phase, kind })
+        };
+        let steps: Vec<Step> = order.iter().filter_map(step).collect();
+        let arena = Arena::new(graph, nodes, &steps)?;
+        // Leaves and values are one buffer.
+        let leaves = nodes.held().filter(|(_, node)| node.op().is_none());
+        let leaves = leaves.map(|(_, node)| node.shape.numel());
+        let folded = constants.iter().map(|(_, value)| value.shape().numel());
+        let elements = leaves.chain(folded).map(|n| n.next_multiple_of(SLICE));
+        let elements = elements.sum::<usize>() + arena.elements;
+        if elements as u64 * 4 > target.binding_bytes {
+            return Ok(None);
+        }
+        Ok(Some(WorkgroupProgram {
+            steps,
+            functions,
+            lanes,
+            constants,
+            arena,
+        }))
+    }
+
+    /// Elements that the values take.
+    pub fn elements(&self) -> usize {
+        self.arena.elements
+    }
+
+    /// Each stored value and its first element among the values.
+    pub fn values(&self) -> impl Iterator<Item = (NodeId, usize)> {
+        self.arena.values.iter().copied()
+    }
+
+    /// The kernels, in order. `places` says at which element each leaf and each
+    /// value starts, a multiple of four.
+    pub fn kernels(&self, graph: &Graph, places: &HashMap<NodeId, usize>) -> Result<Vec<Made>> {
+        let places = places.iter().map(|(&id, &first)| (id, first / 4)).collect();
+        let chunks = self.chunks();
+        let part = if chunks.len() > 1 { " of a part" } else { "" };
+        let mut made = Vec::with_capacity(chunks.len());
+        for blocks in chunks {
+            let (steps, functions) = (&self.steps, &self.functions);
+            let text = text::write(graph, steps, functions, &blocks, self.lanes, &places)?;
+            let all = blocks.iter().flat_map(Block::range);
+            let members = all
+                .clone()
+                .flat_map(|i| self.steps[i].phase.members.clone());
+            made.push(Made {
+                kernel: KernelSource {
+                    label: format!("workgroup[{} phases{part}]", all.clone().count()),
+                    entry: "phases".to_string(),
+                    source: text.source,
+                    reads: 0,
+                    writes: 1,
+                },
+                params: text.params,
+                members: members.collect(),
+            });
+        }
+        Ok(made)
+    }
+
+    /// The phases as loops, cut where a kernel would become too long.
+    fn chunks(&self) -> Vec<Vec<Block>> {
+        let kinds: Vec<usize> = self.steps.iter().map(|s| s.kind).collect();
+        let mut chunks = vec![Vec::new()];
+        let (mut weight, mut iterations) = (0, 0);
+        let turns = |steps: std::ops::Range<usize>| -> usize {
+            steps
+                .map(|i| self.steps[i].phase.iterations(self.lanes))
+                .sum()
+        };
+        // A loop goes on in another kernel where it would turn too often.
+        let cut = |block: Block| {
+            let each = 1 + turns(block.first..block.first + block.period);
+            block.cut((MOST_ITERATIONS / each).max(1))
+        };
+        for block in roll::roll(&kinds).into_iter().flat_map(cut) {
+            let text = block.first..block.first + block.period;
+            let own: usize = text.map(|i| self.steps[i].phase.weight(self.lanes)).sum();
+            let turns = block.repeats + turns(block.range());
+            if (weight + own > MOST_WEIGHT || iterations + turns > MOST_ITERATIONS) && weight > 0 {
+                chunks.push(Vec::new());
+                (weight, iterations) = (0, 0);
+            }
+            weight += own;
+            iterations += turns;
+            // There is always a last one.
+            if let Some(chunk) = chunks.last_mut() {
+                chunk.push(block);
+            }
+        }
+        chunks
+    }
+}

@@ -1,0 +1,317 @@
+//! Writes the kernel of a workgroup program: a function for each kind of phase,
+//! a call for each phase, barriers between those that depend on each other.
+
+use std::collections::HashMap;
+
+use super::function::{Function, Turns};
+use super::phase::{Phase, Work};
+use super::roll::Block;
+use super::{Lanes, Step};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, NodeId};
+use crate::number;
+use crate::ops::shader_lib::DIVIDE;
+use crate::plan::fence;
+
+const DATA: &str = include_str!("../../../shaders/workgroup/data.wgsl");
+
+/// A kernel's text with its parameters.
+pub(super) struct Text {
+    pub source: String,
+    pub params: Vec<u32>,
+}
+
+/// Writes the kernel of `blocks`. `places` says where each value starts, in
+/// blocks of four elements.
+pub(super) fn write(
+    graph: &Graph,
+    steps: &[Step],
+    functions: &[Function],
+    blocks: &[Block],
+    lanes: Lanes,
+    places: &HashMap<NodeId, usize>,
+) -> Result<Text> {
+    let mut writer = Writer {
+        graph,
+        steps,
+        functions,
+        places,
+        numbers: Vec::new(),
+        words: Vec::new(),
+        calls: String::new(),
+        barrier: Barrier::default(),
+    };
+    for block in blocks {
+        writer.block(block)?;
+    }
+    let all = blocks.iter().flat_map(Block::range);
+    let phases: Vec<&Phase> = all.map(|i| &steps[i].phase).collect();
+    Ok(writer.finish(&phases, lanes))
+}
+
+struct Writer<'g> {
+    graph: &'g Graph,
+    steps: &'g [Step],
+    functions: &'g [Function],
+    places: &'g HashMap<NodeId, usize>,
+    /// The functions that are called, in order.
+    numbers: Vec<usize>,
+    /// Places and settings that travel in the parameters: those of loops, and
+    /// numbers that a compiler must not know.
+    words: Vec<u32>,
+    calls: String,
+    barrier: Barrier,
+}
+
+/// What phases since the last barrier have read and written.
+#[derive(Default)]
+struct Barrier {
+    read: Vec<(usize, usize)>,
+    written: Vec<(usize, usize)>,
+}
+
+impl Barrier {
+    /// Whether a phase must wait for those before it, which are then forgotten.
+    fn before(&mut self, reads: Vec<(usize, usize)>, writes: Vec<(usize, usize)>) -> bool {
+        let meet = |a: &[(usize, usize)], b: &[(usize, usize)]| {
+            let two = |x: &(usize, usize), y: &(usize, usize)| x.0 < y.1 && y.0 < x.1;
+            a.iter().any(|x| b.iter().any(|y| two(x, y)))
+        };
+        let wait = meet(&reads, &self.written)
+            || meet(&writes, &self.written)
+            || meet(&writes, &self.read);
+        if wait {
+            *self = Barrier::default();
+        }
+        self.read.extend(reads);
+        self.written.extend(writes);
+        wait
+    }
+}
+
+impl Writer<'_> {
+    fn put(&mut self, depth: usize, line: &str) {
+        self.calls.push_str(&"    ".repeat(depth));
+        self.calls.push_str(line);
+        self.calls.push('\n');
+    }
+
+    fn place(&self, id: NodeId) -> Result<usize> {
+        let place = self.places.get(&id).copied();
+        place.ok_or_else(|| Error::Graph(format!("node {id} is used before it is computed")))
+    }
+
+    /// The blocks of four that values take.
+    fn spans(&self, ids: &[NodeId]) -> Result<Vec<(usize, usize)>> {
+        let mut spans = Vec::with_capacity(ids.len());
+        for &id in ids {
+            let first = self.place(id)?;
+            let fours = self.graph.shape(id)?.numel().div_ceil(4);
+            spans.push((first, first + fours));
+        }
+        Ok(spans)
+    }
+
+    fn waits(&mut self, phase: &Phase) -> Result<bool> {
+        let (reads, writes) = (self.spans(&phase.reads)?, self.spans(&phase.writes)?);
+        Ok(self.barrier.before(reads, writes))
+    }
+
+    /// One phase, or a loop over several.
+    fn block(&mut self, block: &Block) -> Result<()> {
+        let steps = self.steps;
+        // Whether each phase waits, in the first turn and in later ones.
+        let mut first = vec![false; block.period];
+        let mut later = vec![false; block.period];
+        for i in block.range() {
+            let waits = self.waits(&steps[i].phase)?;
+            let at = i - block.first;
+            let turn = if at < block.period {
+                &mut first
+            } else {
+                &mut later
+            };
+            turn[at % block.period] |= waits;
+        }
+        let mut depth = 1;
+        if block.repeats > 1 {
+            // Nothing to wait for between turns: wait once, before them.
+            if first[0] && !later[0] {
+                self.put(1, "storageBarrier();");
+                first[0] = false;
+            }
+            let repeats = block.repeats;
+            self.put(
+                1,
+                &format!("for (var turn = 0u; turn < {repeats}u; turn += 1u) {{"),
+            );
+            depth = 2;
+        }
+        for i in 0..block.period {
+            if first[i] || later[i] {
+                self.put(depth, "storageBarrier();");
+            }
+            let alike: Vec<&Step> = (0..block.repeats)
+                .map(|turn| &steps[block.first + turn * block.period + i])
+                .collect();
+            self.call(depth, &alike)?;
+        }
+        if block.repeats > 1 {
+            self.put(1, "}");
+        }
+        Ok(())
+    }
+
+    /// The call of one phase, or of the same kind of phase in every turn.
+    fn call(&mut self, depth: usize, alike: &[&Step]) -> Result<()> {
+        for step in alike {
+            for &id in &step.phase.members {
+                let line = rule(self.graph, id)?;
+                self.put(depth, &format!("// {line}"));
+            }
+        }
+        let mut arguments = Vec::new();
+        for step in alike {
+            let mut words = Vec::new();
+            for &id in step.phase.reads.iter().chain(&step.phase.writes) {
+                words.push(self.place(id)? as u32);
+            }
+            arguments.push((words, step.phase.settings()));
+        }
+        let kind = alike[0].kind;
+        let arguments = self.arguments(&arguments).join(", ");
+        let number = self.numbers.iter().position(|&k| k == kind);
+        let number = number.unwrap_or_else(|| {
+            self.numbers.push(kind);
+            self.numbers.len() - 1
+        });
+        match self.functions[kind].turns {
+            Turns::Items(items) => {
+                self.put(
+                    depth,
+                    &format!("for (var i = lane; i < {items}u; i += LANES) {{"),
+                );
+                self.put(depth + 1, &format!("phase{number}(i, {arguments});"));
+                self.put(depth, "}");
+            }
+            Turns::Tiles(tiles) => {
+                self.put(
+                    depth,
+                    &format!("for (var tile = 0u; tile < {tiles}u; tile += 1u) {{"),
+                );
+                self.put(
+                    depth + 1,
+                    &format!("phase{number}(tile, lane, {arguments});"),
+                );
+                self.put(depth, "}");
+            }
+            Turns::Once => self.put(depth, &format!("phase{number}(lane, {arguments});")),
+        }
+        Ok(())
+    }
+
+    /// Places and settings as arguments. Of a single phase places are written
+    /// out; those of a loop, which `turn` counts, and all settings are words of
+    /// the parameters.
+    fn arguments(&mut self, turns: &[(Vec<u32>, Vec<f32>)]) -> Vec<String> {
+        let (places, settings) = &turns[0];
+        let first = self.words.len();
+        let looped = turns.len() > 1;
+        for (places, settings) in turns {
+            if looped {
+                self.words.extend(places);
+            }
+            self.words.extend(settings.iter().map(|s| s.to_bits()));
+        }
+        let each = (self.words.len() - first) / turns.len();
+        let word = |i: usize| match looped {
+            true => format!("word({}u + {each}u * turn)", first + i),
+            false => format!("word({}u)", first + i),
+        };
+        let mut list = Vec::with_capacity(places.len() + settings.len());
+        for (i, place) in places.iter().enumerate() {
+            list.push(if looped { word(i) } else { format!("{place}u") });
+        }
+        let before = if looped { places.len() } else { 0 };
+        for i in 0..settings.len() {
+            list.push(format!("bitcast<f32>({})", word(before + i)));
+        }
+        list
+    }
+
+    fn finish(self, phases: &[&Phase], lanes: Lanes) -> Text {
+        let ops: usize = phases.iter().map(|p| p.members.len()).sum();
+        let mut source = format!(
+            "// {ops} ops in {} phases, one workgroup for all of them.
+const LANES: u32 = {}u;
+
+struct Params {{
+    // Always 0, which a compiler does not know.
+    zero: vec4<u32>,
+    words: array<vec4<u32>, {}>,
+}}
+
+@group(0) @binding(0) var<uniform> params: Params;
+// Leaves and computed values. Places are counted in blocks of four elements.
+@group(0) @binding(1) var<storage, read_write> data: array<vec4<f32>>;
+
+var<workgroup> lane_sums: array<f32, LANES>;
+
+fn word(i: u32) -> u32 {{
+    return params.words[i / 4u][i % 4u];
+}}
+
+",
+            phases.len(),
+            lanes.count,
+            self.words.len().div_ceil(4).max(1)
+        );
+        source.push_str(&fence::fence4("params.zero.x"));
+        let chains = phases.iter().filter_map(|p| match &p.work {
+            Work::Chain(chain) => Some(chain),
+            _ => None,
+        });
+        let mut files: Vec<&str> = vec![DIVIDE, DATA];
+        for link in chains.flat_map(|chain| &chain.links) {
+            for file in link.call.libs.iter().copied().chain([link.call.source]) {
+                if !files.contains(&file) {
+                    files.push(file);
+                }
+            }
+        }
+        for file in files {
+            source.push('\n');
+            source.push_str(file);
+        }
+        for (number, &kind) in self.numbers.iter().enumerate() {
+            source.push('\n');
+            let text = &self.functions[kind].text;
+            source.push_str(&text.replace("{P}", &number.to_string()));
+        }
+        let lane = if lanes.subgroup {
+            "subgroup_invocation_id"
+        } else {
+            "local_invocation_index"
+        };
+        source.push_str(&format!(
+            "\n@compute @workgroup_size(LANES)\nfn phases(@builtin({lane}) lane: u32) {{\n{}}}\n",
+            self.calls
+        ));
+        let mut params = vec![0; 4];
+        params.extend(self.words);
+        params.resize(params.len().next_multiple_of(4).max(8), 0);
+        Text { source, params }
+    }
+}
+
+/// The rule of a node with the labels put in: `"relu_5" = max(0, "matmul_4")`.
+fn rule(graph: &Graph, id: NodeId) -> Result<String> {
+    let node = graph.node(id)?;
+    let mut labels = Vec::with_capacity(node.inputs.len());
+    for &input in &node.inputs {
+        labels.push(format!("\"{}\"", graph.node(input)?.label));
+    }
+    let formula = node.op().map(|op| op.explain().formula);
+    let rule = number::fill(&formula.unwrap_or_default(), &labels);
+    Ok(format!("\"{}\" = {rule}", node.label))
+}
