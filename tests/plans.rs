@@ -182,6 +182,7 @@ fn what_the_passes_save() {
         rows: false,
         workgroup: false,
         share: false,
+        replicas: 1,
     };
     let fused = PlanOptions {
         rows: false,

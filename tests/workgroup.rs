@@ -241,6 +241,104 @@ fn the_kernel_is_there_to_be_read() {
     insta::assert_snapshot!("workgroup_program", text[entry..]);
 }
 
+/// Networks side by side, each with leaves of its own: every one is checked
+/// against the reference, and the bits are those that it has alone.
+#[test]
+fn replicas_are_networks_of_their_own() {
+    for (sizes, batch, replicas) in [(&[5, 7, 3, 1][..], 9, 13), (&[32, 32, 32, 4], 32, 3)] {
+        let mut random = Random::new(7);
+        let Subject {
+            graph,
+            wanted,
+            feeds,
+        } = network(sizes, batch);
+        let mut all = Feeds::new();
+        for (label, value) in &feeds {
+            let dims = [&[replicas], value.dims()].concat();
+            let range = if label == "y" {
+                (0.0, 1.0)
+            } else {
+                (-0.5, 0.5)
+            };
+            all.insert(label.clone(), random.tensor(&dims, range));
+        }
+        // One value for all.
+        let x = feeds["x"].clone();
+        all.insert("x".into(), x.clone());
+        for target in targets() {
+            let plan = |replicas| {
+                let options = PlanOptions {
+                    replicas,
+                    ..options()
+                };
+                Plan::with_options(&graph, &wanted, &target, &options).unwrap()
+            };
+            let run = |plan: Plan, feeds: &Feeds| {
+                let mut program = pollster::block_on(gpu().compile_plan(plan)).unwrap();
+                program.set_all(feeds).unwrap();
+                program.run().unwrap();
+                program.run_steps(2, &wanted).unwrap().clone()
+            };
+            let together = run(plan(replicas), &all);
+            for r in 0..replicas {
+                let own = |(label, value): (&String, &wgrad::Tensor)| {
+                    let dims = feeds[label].dims();
+                    let numel: usize = dims.iter().product();
+                    let first = if label == "x" { 0 } else { r * numel };
+                    let data = value.data()[first..first + numel].to_vec();
+                    (label.clone(), wgrad::Tensor::new(dims, data).unwrap())
+                };
+                let own: Feeds = all.iter().map(own).collect();
+                let alone = run(plan(1), &own);
+                let reference = cpu::evaluate(&graph, &own, &wanted).unwrap();
+                for &id in &wanted {
+                    let one = alone.get(id).unwrap();
+                    let numel = one.data().len();
+                    let value = together.get(id).unwrap();
+                    assert_eq!(value.dims()[0], replicas);
+                    let data = value.data()[r * numel..(r + 1) * numel].to_vec();
+                    let value = wgrad::Tensor::new(one.dims(), data).unwrap();
+                    let c = compare("", &value, reference.get(id).unwrap()).unwrap();
+                    assert!(c.passed(), "{r}: {c:#?}");
+                    let bits = |t: &wgrad::Tensor| -> Vec<u32> {
+                        t.data().iter().map(|v| v.to_bits()).collect()
+                    };
+                    assert_eq!(bits(&value), bits(one), "{r}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn replicas_that_cannot_be_are_errors() {
+    let subject = network(&[5, 7, 3, 1], 9);
+    let error = |subject: &Subject, replicas| {
+        let options = PlanOptions {
+            replicas,
+            ..options()
+        };
+        let target = Target::default();
+        let plan = Plan::with_options(&subject.graph, &subject.wanted, &target, &options);
+        plan.unwrap_err().to_string()
+    };
+    assert!(error(&subject, 0).contains("1 or more"));
+    let many = error(&subject, 10_000_000);
+    assert!(many.contains("networks or fewer"), "{many}");
+    let large = error(&network(&[784, 512, 1], 4096), 2);
+    assert!(large.contains("one workgroup each"), "{large}");
+
+    let options = PlanOptions {
+        replicas: 3,
+        ..options()
+    };
+    let plan = Plan::with_options(&subject.graph, &subject.wanted, gpu().target(), &options);
+    let mut program = pollster::block_on(gpu().compile_plan(plan.unwrap())).unwrap();
+    let two = wgrad::Tensor::new(&[2, 9, 5], vec![0.0; 90]).unwrap();
+    let error = program.set("x", &two).unwrap_err().to_string();
+    assert!(error.contains("[3, 9, 5]"), "{error}");
+}
+
 /// A check that cannot fail proves nothing.
 #[test]
 fn planted_faults_are_found() {

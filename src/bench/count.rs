@@ -17,6 +17,16 @@ pub struct Cost {
     pub bytes: u64,
 }
 
+impl Cost {
+    /// That of so many of the same.
+    pub fn times(self, n: u64) -> Cost {
+        Cost {
+            flops: self.flops * n,
+            bytes: self.bytes * n,
+        }
+    }
+}
+
 /// What it takes to compute `outputs`.
 ///
 /// # Errors

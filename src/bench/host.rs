@@ -70,8 +70,12 @@ impl Host {
             "MSELoss" => Loss::Mse,
             _ => return Ok(None),
         };
+        // One network; that of the first replica.
+        let [feeds, ..] = &step.feeds[..] else {
+            return Ok(None);
+        };
         let feed = |label: &str| {
-            step.feeds
+            feeds
                 .get(label)
                 .ok_or_else(|| Error::Graph(format!("`{label}` has no value")))
         };
@@ -88,7 +92,7 @@ impl Host {
                         key => format!("{key}.{name}"),
                     };
                     let weight = matrix(feed(&named("weight"))?)?;
-                    let bias = step.feeds.get(&named("bias"));
+                    let bias = feeds.get(&named("bias"));
                     let bias = bias.map(|b| Array1::from_vec(b.data().to_vec()));
                     values.push(Array2::zeros((work.batch, weight.nrows())));
                     layers.push(Layer::Linear(Box::new(Linear {

@@ -90,6 +90,7 @@ impl Run {
         };
         let rows = workgroups.div_ceil(crate::plan::MAX_WORKGROUPS as usize);
         let plan = Plan {
+            replicas: 1,
             buffers: vec![
                 buffer("given", given.data().len(), Content::Fed),
                 buffer("made", made, Content::Computed),

@@ -11,6 +11,7 @@ use super::work::{Step, Work};
 use super::{Options, Tamper};
 use crate::check::ulps;
 use crate::error::{Error, Result};
+use crate::graph::NodeId;
 use crate::run::cpu::{self, Reference};
 use crate::run::gpu::{Gpu, Program};
 use crate::tensor::Tensor;
@@ -112,30 +113,21 @@ const MOST_QUEUED: f64 = 1000.0;
 pub(super) fn measure(gpu: &Gpu, work: &Work, options: &Options) -> Result<Row> {
     let step = work.step()?;
     let outputs = step.outputs();
-    let reference = cpu::evaluate(&step.graph, &step.feeds, &outputs)?;
+    let feeds = step.all_feeds()?;
     let start = Instant::now();
-    let mut program = gpu.compile(&step.graph, &outputs)?;
-    program.set_all(&step.feeds)?;
+    let compile = |outputs: &[NodeId]| {
+        let plan = work.plan_of(&step.graph, outputs, gpu.target())?;
+        pollster::block_on(gpu.compile_plan(plan))
+    };
+    let mut program = compile(&outputs)?;
+    program.set_all(&feeds)?;
     program.run_steps(1, &[step.loss])?;
     let first_step_s = start.elapsed().as_secs_f64();
-    let mut forward = gpu.compile(&step.graph, &[step.loss])?;
-    forward.set_all(&step.feeds)?;
-    let verdict = judge(
-        &step,
-        &reference,
-        &mut program,
-        &mut forward,
-        options.tamper,
-    )?;
+    let mut forward = compile(&[step.loss])?;
+    forward.set_all(&feeds)?;
+    let verdict = judge(&step, &mut program, &mut forward, options.tamper)?;
     let times = match verdict.passed() {
-        true => Some(times(
-            work,
-            &step,
-            &reference,
-            &mut program,
-            &mut forward,
-            options,
-        )?),
+        true => Some(times(work, &step, &mut program, &mut forward, options)?),
         false => None,
     };
     let plan = program.plan();
@@ -148,9 +140,9 @@ pub(super) fn measure(gpu: &Gpu, work: &Work, options: &Options) -> Result<Row> 
         network: work.network.to_string(),
         loss: work.loss.to_string(),
         batch: work.batch,
-        replicas: 1,
-        gradients,
-        cost: cost(&step.graph, &outputs)?,
+        replicas: work.replicas,
+        gradients: gradients * work.replicas as u64,
+        cost: cost(&step.graph, &outputs)?.times(work.replicas as u64),
         dispatches: plan.steps.len(),
         kernels: plan.kernels.len(),
         plan_bytes: plan.bytes(),
@@ -161,28 +153,31 @@ pub(super) fn measure(gpu: &Gpu, work: &Work, options: &Options) -> Result<Row> 
 }
 
 /// Checks every output of the step, after one step and after several in one
-/// submission, and the loss of the forward plan.
+/// submission, and the loss of the forward plan; all of each replica.
 fn judge(
     step: &Step,
-    reference: &Reference,
     program: &mut Program,
     forward: &mut Program,
     tamper: Option<Tamper>,
 ) -> Result<Verdict> {
     let mut verdict = Verdict::default();
+    let outputs = step.outputs();
     let once = program.run()?.clone();
-    for id in step.outputs() {
-        let mut got = once.get(id)?.clone();
-        if let Some(tamper) = tamper {
-            tamper(&step.graph.node(id)?.label, &mut got);
-        }
-        verdict.judge(step, reference, id, &got)?;
-    }
     let loss = forward.run()?.get(step.loss)?;
-    verdict.judge(step, reference, step.loss, loss)?;
+    for (r, feeds) in step.feeds.iter().enumerate() {
+        let reference = cpu::evaluate(&step.graph, feeds, &outputs)?;
+        for &id in &outputs {
+            let mut got = step.own(once.get(id)?, r)?;
+            if let Some(tamper) = tamper {
+                tamper(&step.graph.node(id)?.label, &mut got);
+            }
+            verdict.judge(step, &reference, id, &got)?;
+        }
+        verdict.judge(step, &reference, step.loss, &step.own(loss, r)?)?;
+    }
     // Fixed order: more steps in one submission give the same bits.
-    let again = program.run_steps(3, &step.outputs())?;
-    for id in step.outputs() {
+    let again = program.run_steps(3, &outputs)?;
+    for id in outputs {
         let bits = |t: &Tensor| t.data().iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         if bits(again.get(id)?) != bits(once.get(id)?) {
             verdict.failures += 1;
@@ -197,7 +192,6 @@ fn judge(
 fn times(
     work: &Work,
     step: &Step,
-    reference: &Reference,
     program: &mut Program,
     forward: &mut Program,
     options: &Options,
@@ -219,9 +213,16 @@ fn times(
     };
     let cpu_f32 = match Host::new(work, step)? {
         Some(mut host) => {
-            check_host(&mut host, step, reference)?;
+            let [feeds, ..] = &step.feeds[..] else {
+                return Err(Error::Graph("a step of no network".to_string()));
+            };
+            let reference = cpu::evaluate(&step.graph, feeds, &step.outputs())?;
+            check_host(&mut host, step, &reference)?;
+            // As many networks, one after the other.
             Some(time(budget(0.15), || {
-                std::hint::black_box(host.step());
+                for _ in 0..work.replicas {
+                    std::hint::black_box(host.step());
+                }
                 Ok(())
             })?)
         }
@@ -246,7 +247,7 @@ fn queued(
     program: &mut Program,
     step_s: f64,
     budget: Budget,
-    read: &[crate::graph::NodeId],
+    read: &[NodeId],
 ) -> Result<Option<Queued>> {
     let steps = (QUEUE_FOR / step_s).clamp(2.0, MOST_QUEUED) as u32;
     if f64::from(steps) * step_s > LONGEST_SUBMISSION {
@@ -312,9 +313,11 @@ mod tests {
                     network: Network::parse(network).unwrap(),
                     loss: Loss::parse(loss).unwrap(),
                     batch: 33,
+                    replicas: 1,
                 };
                 let step = work.step().unwrap();
-                let reference = cpu::evaluate(&step.graph, &step.feeds, &step.outputs()).unwrap();
+                let reference =
+                    cpu::evaluate(&step.graph, &step.feeds[0], &step.outputs()).unwrap();
                 let mut host = Host::new(&work, &step).unwrap().unwrap();
                 // The second step starts from what the first left behind.
                 check_host(&mut host, &step, &reference).unwrap();

@@ -7,7 +7,7 @@ use crate::autodiff::gradient;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId, Target};
 use crate::nn::{Loss, Network};
-use crate::plan::Plan;
+use crate::plan::{Plan, PlanOptions};
 use crate::run::Feeds;
 use crate::tensor::Tensor;
 
@@ -20,13 +20,17 @@ pub struct Work {
     pub loss: Loss,
     /// Rows.
     pub batch: usize,
+    /// Networks side by side in one dispatch, each with weights and rows of its
+    /// own.
+    pub replicas: usize,
 }
 
 /// The graph of one step, and the values of its leaves.
 #[derive(Debug)]
 pub(super) struct Step {
     pub graph: Graph,
-    pub feeds: Feeds,
+    /// Those of each replica.
+    pub feeds: Vec<Feeds>,
     pub loss: NodeId,
     /// The gradient of each parameter, by the parameter's key.
     pub gradients: Vec<(String, NodeId)>,
@@ -82,8 +86,14 @@ impl Work {
             network: network.clone(),
             loss: loss.clone(),
             batch,
+            replicas: 1,
         };
         batches.iter().map(work).collect()
+    }
+
+    /// As many networks side by side.
+    pub fn with_replicas(self, replicas: usize) -> Work {
+        Work { replicas, ..self }
     }
 
     /// The sizes of the layers: `784-512-256-1`.
@@ -102,12 +112,27 @@ impl Work {
     /// # Errors
     /// A network or loss that cannot be measured, shapes that do not fit.
     pub fn plan(&self, target: &Target) -> Result<Plan> {
-        let step = self.step()?;
-        Plan::with_target(&step.graph, &step.outputs(), target)
+        let one = self.clone().with_replicas(1).step()?;
+        self.plan_of(&one.graph, &one.outputs(), target)
+    }
+
+    /// The plan of these outputs for all replicas.
+    pub(super) fn plan_of(
+        &self,
+        graph: &Graph,
+        outputs: &[NodeId],
+        target: &Target,
+    ) -> Result<Plan> {
+        let options = PlanOptions {
+            replicas: self.replicas,
+            ..PlanOptions::default()
+        };
+        Plan::with_options(graph, outputs, target, &options)
     }
 
     /// The graph of one step, with PyTorch's initial weights after
-    /// `torch.manual_seed(0)`, rows uniform in [-1, 1) and targets 0 and 1.
+    /// `torch.manual_seed(r)` for replica r, rows uniform in [-1, 1) and targets
+    /// 0 and 1.
     ///
     /// # Errors
     /// A network that learns nothing or takes any number of features, a loss
@@ -133,14 +158,18 @@ impl Work {
                 self.loss
             )));
         }
-        let mut feeds: Feeds = self.network.init(0)?.into_iter().collect();
         let mut draws = Mt::new(1);
-        let rows = values(&[self.batch, takes], || {
-            (draws.next_u32() >> 8) as f32 / (1 << 23) as f32 - 1.0
-        })?;
-        feeds.insert(INPUT.to_string(), rows);
-        let classes = values(&[self.batch, gives], || (draws.next_u32() >> 31) as f32)?;
-        feeds.insert(TARGET.to_string(), classes);
+        let mut feeds = Vec::with_capacity(self.replicas);
+        for replica in 0..self.replicas {
+            let mut own: Feeds = self.network.init(replica as u64)?.into_iter().collect();
+            let rows = values(&[self.batch, takes], || {
+                (draws.next_u32() >> 8) as f32 / (1 << 23) as f32 - 1.0
+            })?;
+            own.insert(INPUT.to_string(), rows);
+            let classes = values(&[self.batch, gives], || (draws.next_u32() >> 31) as f32)?;
+            own.insert(TARGET.to_string(), classes);
+            feeds.push(own);
+        }
         let wrt: Vec<NodeId> = built.parameters.iter().map(|(_, id)| *id).collect();
         let nodes = gradient(&mut graph, loss, &wrt)?;
         let keys = built.parameters.into_iter().map(|(key, _)| key);
@@ -158,6 +187,31 @@ impl Step {
     pub fn outputs(&self) -> Vec<NodeId> {
         let gradients = self.gradients.iter().map(|(_, id)| *id);
         std::iter::once(self.loss).chain(gradients).collect()
+    }
+
+    /// The values of all replicas along a leading axis, as a program takes them.
+    pub fn all_feeds(&self) -> Result<Feeds> {
+        let [first, rest @ ..] = &self.feeds[..] else {
+            return Ok(Feeds::new());
+        };
+        let mut all = first.clone();
+        for (label, value) in all.iter_mut().filter(|_| !rest.is_empty()) {
+            let own = self.feeds.iter().filter_map(|f| f.get(label));
+            let data = own.flat_map(|t| t.data().iter().copied()).collect();
+            *value = Tensor::new(&[&[self.feeds.len()], value.dims()].concat(), data)?;
+        }
+        Ok(all)
+    }
+
+    /// The part of an output that is replica `r`'s.
+    pub fn own(&self, output: &Tensor, r: usize) -> Result<Tensor> {
+        if self.feeds.len() == 1 {
+            return Ok(output.clone());
+        }
+        let dims = &output.dims()[1..];
+        let numel: usize = dims.iter().product();
+        let data = output.data()[r * numel..(r + 1) * numel].to_vec();
+        Ok(Tensor::new(dims, data)?)
     }
 }
 
@@ -201,10 +255,10 @@ mod tests {
         let keys: Vec<_> = step.gradients.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(keys, ["0.weight", "2.weight"]);
         assert_eq!(step.outputs().len(), 3);
-        let rows = step.feeds[INPUT].data();
+        let rows = step.feeds[0][INPUT].data();
         assert!(rows.iter().all(|v| (-1.0..1.0).contains(v)) && rows.len() == 12);
         assert!(
-            step.feeds[TARGET]
+            step.feeds[0][TARGET]
                 .data()
                 .iter()
                 .all(|&v| v == 0.0 || v == 1.0)
@@ -217,6 +271,7 @@ mod tests {
             network: Network::parse(network).unwrap(),
             loss: Loss::parse(loss).unwrap(),
             batch: 2,
+            replicas: 1,
         };
         let error = of("ReLU()", "MSELoss").step().unwrap_err().to_string();
         assert!(error.contains("Linear"), "{error}");

@@ -29,9 +29,10 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N,N..", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..))]
     batch: Option<Vec<u64>>,
 
-    /// Networks computed side by side
-    #[arg(long, value_name = "M", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    replicas: u32,
+    /// Networks computed side by side in one dispatch, each with weights and rows
+    /// of its own; without --net, the exercise's network alone
+    #[arg(long, value_name = "M,M..", value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
+    replicas: Vec<u32>,
 
     /// Less time for each row: a first impression
     #[arg(long)]
@@ -56,13 +57,6 @@ pub struct BenchArgs {
 }
 
 pub fn run(args: &BenchArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcome> {
-    if args.replicas > 1 {
-        return Err(Error::Unsupported(format!(
-            "--replicas {} is not there yet: networks side by side in one dispatch cannot be \
-             measured; run with --replicas 1",
-            args.replicas
-        )));
-    }
     let works = works(args)?;
     // What would fail at the end fails before anything is measured.
     let baseline = args.baseline.as_deref().map(Baseline::read).transpose()?;
@@ -86,7 +80,7 @@ pub fn run(args: &BenchArgs, engine: &EngineArgs, as_json: bool) -> Result<Outco
     output::progress("measuring the adapter");
     let mut results = Results::new(&gpu, &options)?;
     let measured = works.iter().try_for_each(|work| {
-        output::progress(&format!("measuring {}, batch {}", work.name(), work.batch));
+        output::progress(&format!("measuring {}{}", named(work), of_replicas(work)));
         results.measure(&gpu, work, &options).map(drop)
     });
     // What was measured before an error is worth showing.
@@ -133,18 +127,33 @@ fn works(args: &BenchArgs) -> Result<Vec<Work>> {
             Some(sizes.collect::<Result<_>>()?)
         }
     };
-    match (&args.net, &args.loss) {
+    let alone = match (&args.net, &args.loss) {
         (Some(net), Some(loss)) => {
             let network = Network::parse(&super::text_or_file(net)?)?;
             let loss = Loss::parse(loss)?;
-            Ok(Work::on(
-                &network,
-                &loss,
-                batches.as_deref().unwrap_or(&BATCHES),
-            ))
+            Work::on(&network, &loss, batches.as_deref().unwrap_or(&BATCHES))
         }
         // clap lets neither come without the other.
-        _ => Work::defaults(batches.as_deref()),
+        _ if args.replicas == [1] => Work::defaults(batches.as_deref())?,
+        _ => Work::defaults(Some(batches.as_deref().unwrap_or(&[1, 64])))?,
+    };
+    let mut works = Vec::with_capacity(alone.len() * args.replicas.len());
+    for work in alone {
+        let all = args.replicas.iter();
+        works.extend(all.map(|&m| work.clone().with_replicas(m as usize)));
+    }
+    Ok(works)
+}
+
+/// `4-2-1, batch 64`.
+fn named(work: &Work) -> String {
+    format!("{}, batch {}", work.name(), work.batch)
+}
+
+fn of_replicas(work: &Work) -> String {
+    match work.replicas {
+        1 => String::new(),
+        n => format!(", {n} replicas"),
     }
 }
 
@@ -154,7 +163,11 @@ fn dump(folder: &Path, works: &[Work], gpu: &Gpu) -> Result<()> {
         match works {
             [_] => wgrad::io::shaders::save(folder, &plan)?,
             _ => {
-                let own = format!("{}-batch-{}", work.name(), work.batch);
+                let replicas = match work.replicas {
+                    1 => String::new(),
+                    n => format!("-replicas-{n}"),
+                };
+                let own = format!("{}-batch-{}{replicas}", work.name(), work.batch);
                 wgrad::io::shaders::save(&folder.join(own), &plan)?;
             }
         }

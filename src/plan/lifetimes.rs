@@ -174,6 +174,7 @@ mod tests {
             share,
             rows: false,
             workgroup: false,
+            replicas: 1,
         };
         Plan::with_options(g, outputs, &Target::default(), &options).unwrap()
     }

@@ -123,7 +123,7 @@ pub struct Step {
 pub struct Feed {
     /// The leaf's label.
     pub label: String,
-    /// Its shape.
+    /// Its shape; with replicas that of one.
     pub shape: Shape,
     /// Where it goes.
     pub buffer: BufferId,
@@ -136,10 +136,16 @@ pub struct Output {
     pub node: NodeId,
     /// Its label.
     pub label: String,
-    /// Its shape.
+    /// Its shape; with replicas that of one.
     pub shape: Shape,
     /// Where it is.
     pub buffer: BufferId,
+}
+
+/// Elements from the value of one replica to that of the next: whole blocks of
+/// four.
+pub fn stride(numel: usize) -> usize {
+    numel.next_multiple_of(4)
 }
 
 /// What a planner may do; all of it by default. No result depends on it, but
@@ -156,6 +162,11 @@ pub struct PlanOptions {
     pub workgroup: bool,
     /// Let values share memory that are not needed at the same time.
     pub share: bool,
+    /// So many networks of the graph's shape side by side, each with leaves of
+    /// its own: a leaf's value and an output get a leading axis of this size.
+    /// Constants are the same for all. More than one takes a step that fits one
+    /// workgroup, of which each network then gets one.
+    pub replicas: usize,
 }
 
 impl Default for PlanOptions {
@@ -165,6 +176,7 @@ impl Default for PlanOptions {
             rows: true,
             workgroup: true,
             share: true,
+            replicas: 1,
         }
     }
 }
@@ -182,6 +194,8 @@ pub struct Plan {
     pub feeds: Vec<Feed>,
     /// The values to be read back.
     pub outputs: Vec<Output>,
+    /// Networks side by side, see [`PlanOptions::replicas`].
+    pub replicas: usize,
     /// The most bytes that are alive at any step: leaves and outputs always,
     /// other values from the step that writes them to the last that reads them.
     pub peak_bytes: u64,
@@ -221,7 +235,11 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "plan: {} steps, {} kernels, {} buffers, {} bytes ({} alive at once)",
+            "plan: {}{} steps, {} kernels, {} buffers, {} bytes ({} alive at once)",
+            match self.replicas {
+                1 => String::new(),
+                n => format!("{n} replicas, "),
+            },
             self.steps.len(),
             self.kernels.len(),
             self.buffers.len(),

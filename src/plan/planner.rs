@@ -10,7 +10,7 @@ use super::rows::{self, Region, RowProgram, SharedAt};
 use super::workgroup::WorkgroupProgram;
 use super::{
     BufferId, BufferSpec, Content, Feed, KernelSource, MAX_WORKGROUPS, Output, Plan, PlanOptions,
-    SLICE, Step, fold, lifetimes,
+    SLICE, Step, fold, lifetimes, stride,
 };
 use crate::error::{Error, Result};
 use crate::graph::{Call, Graph, Kind, Lowering, NodeId, Operand, Target};
@@ -40,6 +40,7 @@ impl<'g> Planner<'g> {
                 steps: Vec::new(),
                 feeds: Vec::new(),
                 outputs: Vec::new(),
+                replicas: options.replicas,
                 peak_bytes: 0,
             },
             kernel_index: HashMap::new(),
@@ -49,11 +50,23 @@ impl<'g> Planner<'g> {
 
     /// The plan that computes `outputs`.
     pub(super) fn plan(mut self, outputs: &[NodeId]) -> Result<Plan> {
+        if self.options.replicas == 0 {
+            return Err(Error::Graph(
+                "0 replicas compute nothing; ask for 1 or more".to_string(),
+            ));
+        }
         let needed = self.graph.reachable(outputs)?;
         let regions = self.regions(&needed, outputs);
         let done = self.in_a_workgroup(&needed, &regions, outputs)?;
-        if !done {
+        if !done && self.options.replicas == 1 {
             self.op_by_op(&needed, &regions, outputs)?;
+        } else if !done {
+            return Err(Error::Limit(format!(
+                "{} networks side by side take one workgroup each, and this one's step does not \
+                 fit one: make the batch or the layers smaller, or run the networks one after \
+                 the other",
+                self.options.replicas
+            )));
         }
         lifetimes::apply(&mut self.plan, self.options.share);
         Ok(self.plan)
@@ -86,7 +99,8 @@ impl<'g> Planner<'g> {
         regions: &[Region],
         outputs: &[NodeId],
     ) -> Result<bool> {
-        if !self.options.fuse || !self.options.workgroup {
+        let replicas = self.options.replicas;
+        if !self.options.fuse || (!self.options.workgroup && replicas == 1) {
             return Ok(false);
         }
         let order = Order::new(self.graph, needed, &[])?;
@@ -95,12 +109,12 @@ impl<'g> Planner<'g> {
         let is_op = |&id: &NodeId| self.graph.node(id).is_ok_and(|n| n.op().is_some());
         let ids = self.graph.nodes().map(|(id, _)| id);
         let ops = ids.filter(|id| needed[id.index()]).filter(is_op).count();
-        if regions.len() == 1 && in_rows.len() == ops {
+        if regions.len() == 1 && in_rows.len() == ops && replicas == 1 {
             return Ok(false);
         }
         let nodes = Nodes::new(self.graph, outputs, self.target, order, true)?;
         let groups = fuse::groups(self.graph, &nodes, self.target, true)?;
-        let found = WorkgroupProgram::find(self.graph, &nodes, &groups, self.target)?;
+        let found = WorkgroupProgram::find(self.graph, &nodes, &groups, self.target, replicas)?;
         let Some(program) = found else {
             return Ok(false);
         };
@@ -118,18 +132,19 @@ impl<'g> Planner<'g> {
             .elements
             .next_multiple_of(SLICE);
         self.plan.buffers[data.index()].elements = values + program.elements();
-        for (id, first) in program.values() {
-            self.place[id.index()] = Some(self.slice(id, data, values + first)?);
-        }
         let mut places = HashMap::new();
+        for value in program.values() {
+            places.insert(value.node, values + value.first);
+            // Nothing else reads what lies in the stretches of replicas.
+            if !value.apart {
+                let part = self.slice(value.node, data, values + value.first)?;
+                self.place[value.node.index()] = Some(part);
+            }
+        }
         for (id, _) in self.graph.nodes() {
-            let part = self.place[id.index()].map(|b| &self.plan.buffers[b.index()]);
-            if let Some(BufferSpec {
-                part_of: Some((_, first)),
-                ..
-            }) = part
-            {
-                places.insert(id, *first);
+            let part = self.place[id.index()].map(|b| self.plan.buffers[b.index()].part_of);
+            if let Some(Some((_, first))) = part {
+                places.insert(id, first);
             }
         }
         for made in program.kernels(self.graph, &places)? {
@@ -140,7 +155,7 @@ impl<'g> Planner<'g> {
                 made.params,
                 Vec::new(),
                 vec![data],
-                1,
+                replicas as u64,
             )?;
         }
         self.read_back(&nodes, outputs)?;
@@ -216,11 +231,15 @@ impl<'g> Planner<'g> {
                 Kind::Constant(value) => Content::Constant(value.clone()),
                 Kind::Op(_) => continue,
             };
+            let elements = match content {
+                Content::Constant(_) => node.shape.numel(),
+                _ => self.of_all(node.shape.numel()),
+            };
             let buffer = match pack {
                 Some(pack) if together[id.index()] => {
-                    self.append(&node.label, node.shape.numel(), content, pack)
+                    self.append(&node.label, elements, content, pack)
                 }
-                _ => self.buffer(&node.label, node.shape.numel(), content),
+                _ => self.buffer(&node.label, elements, content),
             };
             if node.is_fed() {
                 self.plan.feeds.push(Feed {
@@ -325,6 +344,14 @@ impl<'g> Planner<'g> {
         BufferId(self.plan.buffers.len() as u32 - 1)
     }
 
+    /// Elements that the values of all replicas take, of `numel` each.
+    fn of_all(&self, numel: usize) -> usize {
+        match self.options.replicas {
+            1 => numel,
+            n => n * stride(numel),
+        }
+    }
+
     fn constant(&mut self, label: &str, value: Tensor) -> BufferId {
         self.buffer(label, value.shape().numel(), Content::Constant(value))
     }
@@ -349,7 +376,8 @@ impl<'g> Planner<'g> {
     /// The value of `id` as a part of `whole`.
     fn slice(&mut self, id: NodeId, whole: BufferId, first: usize) -> Result<BufferId> {
         let node = self.graph.node(id)?;
-        let part = self.buffer(&node.label, node.shape.numel(), Content::Computed);
+        let elements = self.of_all(node.shape.numel());
+        let part = self.buffer(&node.label, elements, Content::Computed);
         self.plan.buffers[part.index()].part_of = Some((whole, first));
         Ok(part)
     }

@@ -1,20 +1,36 @@
-//! Where the values of a workgroup program lie: one buffer for all, in which
+//! Where the values of a workgroup program lie: one stretch for all, in which
 //! values that are not needed at the same time share their place.
+//!
+//! Replicas run side by side, one perhaps a phase ahead of the other, so none may
+//! ever write where another reads: outputs come first, those of all replicas
+//! behind each other, then a stretch for each replica with all its other values.
 
 use super::Step;
 use crate::error::Result;
 use crate::graph::{Graph, NodeId};
-use crate::plan::SLICE;
 use crate::plan::nodes::Nodes;
+use crate::plan::{SLICE, stride};
 
 pub(super) struct Arena {
-    /// Each stored value and its first element, a multiple of [`SLICE`].
-    pub values: Vec<(NodeId, usize)>,
+    pub values: Vec<Value>,
+    /// Elements of everything.
     pub elements: usize,
+    /// Elements of one replica's stretch.
+    pub stretch: usize,
+}
+
+/// A stored value.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::plan) struct Value {
+    pub node: NodeId,
+    /// Its first element, a multiple of [`SLICE`]; that of the first replica.
+    pub first: usize,
+    /// Whether it lies in the stretches, and not with its like.
+    pub apart: bool,
 }
 
 impl Arena {
-    pub fn new(graph: &Graph, nodes: &Nodes<'_>, steps: &[Step]) -> Result<Arena> {
+    pub fn new(graph: &Graph, nodes: &Nodes<'_>, steps: &[Step], replicas: usize) -> Result<Arena> {
         // The last phase that needs each value; outputs are needed for ever.
         let mut last = vec![0; graph.len()];
         for (i, Step { phase, .. }) in steps.iter().enumerate() {
@@ -23,17 +39,25 @@ impl Arena {
             }
         }
         let mut free = Free::default();
-        let mut arena = Arena {
-            values: Vec::new(),
-            elements: 0,
-        };
+        let mut outputs = 0;
+        let mut stretch = 0;
+        let mut values = Vec::new();
         let mut alive: Vec<(usize, usize, NodeId)> = Vec::new();
         for (i, Step { phase, .. }) in steps.iter().enumerate() {
-            for &id in &phase.writes {
-                let size = graph.shape(id)?.numel().next_multiple_of(SLICE);
-                let first = free.take(size, &mut arena.elements);
-                arena.values.push((id, first));
-                alive.push((first, size, id));
+            for &node in &phase.writes {
+                let own = stride(graph.shape(node)?.numel());
+                let apart = replicas > 1 && !nodes.is_output(node);
+                let first = if replicas > 1 && !apart {
+                    let first = outputs;
+                    outputs += (replicas * own).next_multiple_of(SLICE);
+                    first
+                } else {
+                    let size = own.next_multiple_of(SLICE);
+                    let first = free.take(size, &mut stretch);
+                    alive.push((first, size, node));
+                    first
+                };
+                values.push(Value { node, first, apart });
             }
             alive.retain(|&(first, size, id)| {
                 let done = last[id.index()] <= i && !nodes.is_output(id);
@@ -43,7 +67,14 @@ impl Arena {
                 !done
             });
         }
-        Ok(arena)
+        for value in values.iter_mut().filter(|v| v.apart) {
+            value.first += outputs;
+        }
+        Ok(Arena {
+            values,
+            elements: outputs + replicas * stretch,
+            stretch,
+        })
     }
 }
 

@@ -17,7 +17,7 @@ mod text;
 
 use std::collections::HashMap;
 
-use arena::Arena;
+use arena::{Arena, Value};
 use function::Function;
 use phase::Phase;
 use roll::Block;
@@ -26,9 +26,9 @@ use super::fold;
 use super::fuse::Groups;
 use super::nodes::Nodes;
 use super::order::Item;
-use super::{KernelSource, SLICE};
-use crate::error::Result;
-use crate::graph::{Graph, Lowering, NodeId, Target};
+use super::{KernelSource, SLICE, stride};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Kind, Lowering, NodeId, Target};
 use crate::tensor::Tensor;
 
 /// The work of a plan, in multiply-adds of a fast product for each phase, from
@@ -76,18 +76,24 @@ impl Lanes {
     }
 }
 
-/// A phase and its kind, a number of a function.
+/// A phase and how it is called.
 struct Step {
     phase: Phase,
+    /// Phases of one kind differ only in the places of their values.
     kind: usize,
+    /// Its function's number.
+    function: usize,
+    /// Blocks of four from one replica's value to the next's, of all that it
+    /// reads and writes; 0 if all have the same.
+    each: Vec<usize>,
 }
 
 /// A plan's ops as phases, and where their values lie.
 pub(super) struct WorkgroupProgram {
     steps: Vec<Step>,
-    /// One for each kind of phase.
     functions: Vec<Function>,
     lanes: Lanes,
+    replicas: usize,
     /// Repeated constants, which are leaves here.
     pub constants: Vec<(NodeId, Tensor)>,
     arena: Arena,
@@ -108,6 +114,7 @@ impl WorkgroupProgram {
         nodes: &Nodes<'_>,
         groups: &Groups,
         target: &Target,
+        replicas: usize,
     ) -> Result<Option<WorkgroupProgram>> {
         let lanes = Lanes::of(target);
         let mut phases: Vec<Phase> = Vec::new();
@@ -148,41 +155,81 @@ impl WorkgroupProgram {
             MOST_COST
         };
         let fits = |p: &Phase| p.iterations(lanes) <= MOST_ITERATIONS && p.is_shallow(lanes);
-        if phases.len() < FEWEST_PHASES || cost > most * phases.len() || !phases.iter().all(fits) {
+        // Many networks keep all cores busy, each in a workgroup of its own.
+        let worth = replicas > 1 || (phases.len() >= FEWEST_PHASES && cost <= most * phases.len());
+        if phases.is_empty() || !worth || !phases.iter().all(fits) {
             return Ok(None);
         }
+        // From one replica's value to the next's; what is no leaf and no output
+        // lies in stretches of one length, known later.
+        const APART: usize = usize::MAX;
+        let each = |id: NodeId| -> Result<usize> {
+            let node = graph.node(id)?;
+            let constant = matches!(node.kind, Kind::Constant(_));
+            Ok(
+                if replicas == 1 || constant || constants.iter().any(|(c, _)| *c == id) {
+                    0
+                } else if node.op().is_none() || nodes.is_output(id) {
+                    stride(node.shape.numel()) / 4
+                } else {
+                    APART
+                },
+            )
+        };
         let mut functions: Vec<Function> = Vec::new();
+        let mut known: Vec<(usize, Vec<usize>)> = Vec::new();
         let mut kinds = Vec::with_capacity(phases.len());
         for phase in &phases {
-            let function = Function::of(&phase.work, lanes)?;
-            let known = functions.iter().position(|f| *f == function);
-            kinds.push(known.unwrap_or(functions.len()));
-            if known.is_none() {
-                functions.push(function);
-            }
+            let own = Function::of(&phase.work, lanes)?;
+            let function = position(&mut functions, own);
+            let values = phase.reads.iter().chain(&phase.writes);
+            let each = values.map(|&id| each(id)).collect::<Result<Vec<_>>>()?;
+            kinds.push(position(&mut known, (function, each)));
         }
         let order = roll::sinks_last(&phases, &kinds);
         let mut phases: Vec<Option<Phase>> = phases.into_iter().map(Some).collect();
         let step = |&i: &usize| {
-            let phase = phases[i].take()?;
             let kind = kinds[i];
-            Some(Step { phase, kind })
+            let (function, each) = known[kind].clone();
+            Some(Step {
+                phase: phases[i].take()?,
+                kind,
+                function,
+                each,
+            })
         };
-        let steps: Vec<Step> = order.iter().filter_map(step).collect();
-        let arena = Arena::new(graph, nodes, &steps)?;
+        let mut steps: Vec<Step> = order.iter().filter_map(step).collect();
+        let arena = Arena::new(graph, nodes, &steps, replicas)?;
+        for each in steps.iter_mut().flat_map(|step| &mut step.each) {
+            if *each == APART {
+                *each = arena.stretch / 4;
+            }
+        }
         // Leaves and values are one buffer.
         let leaves = nodes.held().filter(|(_, node)| node.op().is_none());
-        let leaves = leaves.map(|(_, node)| node.shape.numel());
+        let leaves = leaves.map(|(_, node)| replicas * stride(node.shape.numel()));
         let folded = constants.iter().map(|(_, value)| value.shape().numel());
         let elements = leaves.chain(folded).map(|n| n.next_multiple_of(SLICE));
         let elements = elements.sum::<usize>() + arena.elements;
-        if elements as u64 * 4 > target.binding_bytes {
+        let most = target.binding_bytes / 4;
+        if elements as u64 > most && replicas > 1 {
+            let each = elements.div_ceil(replicas) as u64;
+            return Err(Error::Limit(format!(
+                "{replicas} networks side by side need {} bytes in one buffer, but this adapter \
+                 binds at most {}; make it {} networks or fewer",
+                4 * elements as u64,
+                target.binding_bytes,
+                most / each
+            )));
+        }
+        if elements as u64 > most {
             return Ok(None);
         }
         Ok(Some(WorkgroupProgram {
             steps,
             functions,
             lanes,
+            replicas,
             constants,
             arena,
         }))
@@ -193,9 +240,9 @@ impl WorkgroupProgram {
         self.arena.elements
     }
 
-    /// Each stored value and its first element among the values.
-    pub fn values(&self) -> impl Iterator<Item = (NodeId, usize)> {
-        self.arena.values.iter().copied()
+    /// Each stored value and where it lies among the values.
+    pub fn values(&self) -> &[Value] {
+        &self.arena.values
     }
 
     /// The kernels, in order. `places` says at which element each leaf and each
@@ -207,7 +254,8 @@ impl WorkgroupProgram {
         let mut made = Vec::with_capacity(chunks.len());
         for blocks in chunks {
             let (steps, functions) = (&self.steps, &self.functions);
-            let text = text::write(graph, steps, functions, &blocks, self.lanes, &places)?;
+            let shape = (self.lanes, self.replicas);
+            let text = text::write(graph, steps, functions, &blocks, shape, &places)?;
             let all = blocks.iter().flat_map(Block::range);
             let members = all
                 .clone()
@@ -259,4 +307,13 @@ impl WorkgroupProgram {
         }
         chunks
     }
+}
+
+/// The place of `wanted` in a list, to which it is added if it is new.
+fn position<T: PartialEq>(list: &mut Vec<T>, wanted: T) -> usize {
+    let known = list.iter().position(|item| *item == wanted);
+    known.unwrap_or_else(|| {
+        list.push(wanted);
+        list.len() - 1
+    })
 }

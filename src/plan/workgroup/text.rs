@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use super::function::{Function, Turns};
 use super::phase::{Phase, Work};
 use super::roll::Block;
-use super::{Lanes, Step};
+use super::{Lanes, Step, position};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
 use crate::number;
-use crate::ops::shader_lib::DIVIDE;
+use crate::ops::shader_lib::{DIVIDE, GRID};
 use crate::plan::fence;
 
 const DATA: &str = include_str!("../../../shaders/workgroup/data.wgsl");
@@ -21,14 +21,14 @@ pub(super) struct Text {
     pub params: Vec<u32>,
 }
 
-/// Writes the kernel of `blocks`. `places` says where each value starts, in
-/// blocks of four elements.
+/// Writes the kernel of `blocks`, for a workgroup and so many replicas. `places`
+/// says where each value starts, in blocks of four elements.
 pub(super) fn write(
     graph: &Graph,
     steps: &[Step],
     functions: &[Function],
     blocks: &[Block],
-    lanes: Lanes,
+    (lanes, replicas): (Lanes, usize),
     places: &HashMap<NodeId, usize>,
 ) -> Result<Text> {
     let mut writer = Writer {
@@ -36,6 +36,7 @@ pub(super) fn write(
         steps,
         functions,
         places,
+        replicas,
         numbers: Vec::new(),
         words: Vec::new(),
         calls: String::new(),
@@ -54,6 +55,7 @@ struct Writer<'g> {
     steps: &'g [Step],
     functions: &'g [Function],
     places: &'g HashMap<NodeId, usize>,
+    replicas: usize,
     /// The functions that are called, in order.
     numbers: Vec<usize>,
     /// Places and settings that travel in the parameters: those of loops, and
@@ -101,20 +103,18 @@ impl Writer<'_> {
         place.ok_or_else(|| Error::Graph(format!("node {id} is used before it is computed")))
     }
 
-    /// The blocks of four that values take.
-    fn spans(&self, ids: &[NodeId]) -> Result<Vec<(usize, usize)>> {
-        let mut spans = Vec::with_capacity(ids.len());
-        for &id in ids {
+    fn waits(&mut self, step: &Step) -> Result<bool> {
+        let mut spans = Vec::with_capacity(step.each.len());
+        let phase = &step.phase;
+        let values = phase.reads.iter().chain(&phase.writes);
+        for &id in values {
+            // Those of one replica: no other touches them.
             let first = self.place(id)?;
             let fours = self.graph.shape(id)?.numel().div_ceil(4);
             spans.push((first, first + fours));
         }
-        Ok(spans)
-    }
-
-    fn waits(&mut self, phase: &Phase) -> Result<bool> {
-        let (reads, writes) = (self.spans(&phase.reads)?, self.spans(&phase.writes)?);
-        Ok(self.barrier.before(reads, writes))
+        let writes = spans.split_off(phase.reads.len());
+        Ok(self.barrier.before(spans, writes))
     }
 
     /// One phase, or a loop over several.
@@ -124,7 +124,7 @@ impl Writer<'_> {
         let mut first = vec![false; block.period];
         let mut later = vec![false; block.period];
         for i in block.range() {
-            let waits = self.waits(&steps[i].phase)?;
+            let waits = self.waits(&steps[i])?;
             let at = i - block.first;
             let turn = if at < block.period {
                 &mut first
@@ -172,20 +172,16 @@ impl Writer<'_> {
         }
         let mut arguments = Vec::new();
         for step in alike {
-            let mut words = Vec::new();
+            let mut places = Vec::new();
             for &id in step.phase.reads.iter().chain(&step.phase.writes) {
-                words.push(self.place(id)? as u32);
+                places.push(self.place(id)?);
             }
-            arguments.push((words, step.phase.settings()));
+            arguments.push((places, step.phase.settings()));
         }
-        let kind = alike[0].kind;
-        let arguments = self.arguments(&arguments).join(", ");
-        let number = self.numbers.iter().position(|&k| k == kind);
-        let number = number.unwrap_or_else(|| {
-            self.numbers.push(kind);
-            self.numbers.len() - 1
-        });
-        match self.functions[kind].turns {
+        let step = alike[0];
+        let arguments = self.arguments(&arguments, &step.each).join(", ");
+        let number = position(&mut self.numbers, step.function);
+        match self.functions[step.function].turns {
             Turns::Items(items) => {
                 self.put(
                     depth,
@@ -210,27 +206,31 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Places and settings as arguments. Of a single phase places are written
+    /// Places and settings as arguments. The places of a single phase are written
     /// out; those of a loop, which `turn` counts, and all settings are words of
     /// the parameters.
-    fn arguments(&mut self, turns: &[(Vec<u32>, Vec<f32>)]) -> Vec<String> {
+    fn arguments(&mut self, turns: &[(Vec<usize>, Vec<f32>)], each: &[usize]) -> Vec<String> {
         let (places, settings) = &turns[0];
-        let first = self.words.len();
         let looped = turns.len() > 1;
+        let start = self.words.len();
         for (places, settings) in turns {
             if looped {
-                self.words.extend(places);
+                self.words.extend(places.iter().map(|&p| p as u32));
             }
             self.words.extend(settings.iter().map(|s| s.to_bits()));
         }
-        let each = (self.words.len() - first) / turns.len();
+        let turn = (self.words.len() - start) / turns.len();
         let word = |i: usize| match looped {
-            true => format!("word({}u + {each}u * turn)", first + i),
-            false => format!("word({}u)", first + i),
+            true => format!("word({}u + {turn}u * turn)", start + i),
+            false => format!("word({}u)", start + i),
         };
         let mut list = Vec::with_capacity(places.len() + settings.len());
-        for (i, place) in places.iter().enumerate() {
-            list.push(if looped { word(i) } else { format!("{place}u") });
+        for (i, (place, each)) in places.iter().zip(each).enumerate() {
+            let first = if looped { word(i) } else { format!("{place}u") };
+            list.push(match each {
+                0 => first,
+                each => format!("{first} + {each}u * replica"),
+            });
         }
         let before = if looped { places.len() } else { 0 };
         for i in 0..settings.len() {
@@ -272,6 +272,9 @@ fn word(i: u32) -> u32 {{
             _ => None,
         });
         let mut files: Vec<&str> = vec![DIVIDE, DATA];
+        if self.replicas > 1 {
+            files.push(GRID);
+        }
         for link in chains.flat_map(|chain| &chain.links) {
             for file in link.call.libs.iter().copied().chain([link.call.source]) {
                 if !files.contains(&file) {
@@ -283,9 +286,9 @@ fn word(i: u32) -> u32 {{
             source.push('\n');
             source.push_str(file);
         }
-        for (number, &kind) in self.numbers.iter().enumerate() {
+        for (number, &function) in self.numbers.iter().enumerate() {
             source.push('\n');
-            let text = &self.functions[kind].text;
+            let text = &self.functions[function].text;
             source.push_str(&text.replace("{P}", &number.to_string()));
         }
         let lane = if lanes.subgroup {
@@ -293,10 +296,25 @@ fn word(i: u32) -> u32 {{
         } else {
             "local_invocation_index"
         };
-        source.push_str(&format!(
-            "\n@compute @workgroup_size(LANES)\nfn phases(@builtin({lane}) lane: u32) {{\n{}}}\n",
-            self.calls
-        ));
+        source.push_str("\n@compute @workgroup_size(LANES)\n");
+        match self.replicas {
+            1 => source.push_str(&format!("fn phases(@builtin({lane}) lane: u32) {{\n")),
+            replicas => source.push_str(&format!(
+                "fn phases(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin({lane}) lane: u32,
+) {{
+    // A network each workgroup.
+    let replica = workgroup_index(wid, count);
+    if (replica >= {replicas}u) {{
+        return;
+    }}
+"
+            )),
+        }
+        source.push_str(&self.calls);
+        source.push_str("}\n");
         let mut params = vec![0; 4];
         params.extend(self.words);
         params.resize(params.len().next_multiple_of(4).max(8), 0);

@@ -1,6 +1,6 @@
 //! A benchmark as Markdown, for a page or an issue.
 
-use super::{COUNTED, Column, NAMES, SHEETS, peaks, wrong};
+use super::{COUNTED, Column, SHEETS, columns, peaks, wrong};
 use crate::bench::Results;
 
 /// The tables, with the adapter and what was counted.
@@ -11,7 +11,7 @@ pub fn markdown(results: &Results) -> String {
         peaks(results)
     );
     for sheet in &SHEETS {
-        let columns: Vec<&Column> = NAMES.iter().chain(sheet.columns).collect();
+        let columns: Vec<&Column> = columns(results, sheet);
         out.push_str(&format!("\n**{}**\n\n", sheet.title));
         let heads: Vec<_> = columns.iter().map(|c| c.head.to_string()).collect();
         out.push_str(&line(&heads));

@@ -22,7 +22,8 @@ flops are 2mnk for each matrix product, one for each element that an elementwise
 sum reads; bytes are the leaves and the outputs, each once; rates are of the whole step; peaks are \
 what a vec4 copy (read and written) and a multiply-add kernel reach in this run; wait is the \
 rest of the device's work and its answer, readback the host's copy of what was read; CPU f32 is \
-the same step with ndarray";
+the same step with ndarray; a step with replicas is that of all networks side by side, and CPU \
+f32 that of as many, one after the other";
 
 /// A column: its heading and what it says of a row.
 struct Column {
@@ -36,7 +37,20 @@ struct Sheet {
     columns: &'static [Column],
 }
 
-const NAMES: [Column; 2] = [
+/// The columns of a sheet for these results.
+fn columns(results: &Results, sheet: &'static Sheet) -> Vec<&'static Column> {
+    let replicas = results.rows.iter().any(|row| row.replicas > 1);
+    let names = NAMES.iter().chain(replicas.then_some(&REPLICAS));
+    names.chain(sheet.columns).collect()
+}
+
+/// Shown where there are several.
+static REPLICAS: Column = Column {
+    head: "replicas",
+    cell: |_, row| row.replicas.to_string(),
+};
+
+static NAMES: [Column; 2] = [
     Column {
         head: "net",
         cell: |_, row| row.net.clone(),
@@ -271,8 +285,14 @@ fn wrong(results: &Results) -> Vec<String> {
         let reason = row.verdict.wrong.as_ref()?;
         let bad = row.verdict.failures;
         Some(format!(
-            "WRONG {}, batch {}: {bad} of {} values; {reason}",
-            row.net, row.batch, row.verdict.values
+            "WRONG {}, batch {}{}: {bad} of {} values; {reason}",
+            row.net,
+            row.batch,
+            match row.replicas {
+                1 => String::new(),
+                n => format!(", {n} replicas"),
+            },
+            row.verdict.values
         ))
     };
     results.rows.iter().filter_map(said).collect()

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{COUNTED, NAMES, SHEETS, peaks, seconds, wrong};
+use super::{COUNTED, SHEETS, columns, peaks, seconds, wrong};
 use crate::bench::Results;
 use crate::bench::baseline::{Baseline, Moved};
 use crate::report::text::{plain_table, write_table};
@@ -21,12 +21,12 @@ pub fn text(results: &Results) -> String {
     );
     let _ = writeln!(out, "peaks    {}", peaks(results));
     for sheet in &SHEETS {
-        let columns = || NAMES.iter().chain(sheet.columns);
+        let columns = columns(results, sheet);
         let _ = writeln!(out, "\n\x1b[1m{}\x1b[0m\n", sheet.title);
         let mut table = plain_table();
-        table.set_header(columns().map(|c| c.head).collect::<Vec<_>>());
+        table.set_header(columns.iter().map(|c| c.head).collect::<Vec<_>>());
         for row in &results.rows {
-            let cells: Vec<_> = columns().map(|c| (c.cell)(results, row)).collect();
+            let cells: Vec<_> = columns.iter().map(|c| (c.cell)(results, row)).collect();
             table.add_row(cells);
         }
         write_table(&mut out, &mut table);

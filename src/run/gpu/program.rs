@@ -14,8 +14,9 @@ use crate::error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::graph::Graph;
 use crate::graph::NodeId;
-use crate::plan::{Content, Plan};
+use crate::plan::{Content, Output, Plan, stride};
 use crate::run::{Feeds, check_feed, missing_feed};
+use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 use std::sync::Arc;
@@ -69,6 +70,8 @@ pub struct Program {
     buffers: Vec<Place>,
     dispatches: Vec<Dispatch>,
     staging: wgpu::Buffer,
+    /// Bytes of each output on the device, all replicas together.
+    sizes: Vec<u64>,
     /// Which outputs the present run reads back.
     reading: Vec<bool>,
     given: Vec<bool>,
@@ -102,8 +105,9 @@ impl Gpu {
         let dispatches = inner
             .scoped(|| make_dispatches(inner, &plan, &buffers, &pipelines))
             .await?;
-        let sizes = plan.outputs.iter().map(|o| o.shape.numel() as u64 * 4);
-        let size: u64 = sizes.sum();
+        let bytes = |o: &Output| 4 * padded(o.shape.numel(), plan.replicas) as u64;
+        let sizes: Vec<u64> = plan.outputs.iter().map(bytes).collect();
+        let size: u64 = sizes.iter().sum();
         if size > inner.limits.max_buffer_size {
             return Err(Error::Limit(format!(
                 "reading back {size} bytes passes the adapter's largest buffer ({}); ask for \
@@ -115,15 +119,16 @@ impl Gpu {
         let staging = inner
             .scoped(|| inner.buffer("staging", size.max(16), usage))
             .await?;
-        let values = plan
-            .outputs
-            .iter()
-            .map(|o| (o.node, o.label.clone(), Tensor::full(&o.shape, 0.0)))
-            .collect();
+        let mut values = Vec::with_capacity(plan.outputs.len());
+        for output in &plan.outputs {
+            let shape = of_all(&output.shape, plan.replicas)?;
+            values.push((output.node, output.label.clone(), Tensor::full(&shape, 0.0)));
+        }
         Ok(Program {
             gpu: self.clone(),
             given: vec![false; plan.feeds.len()],
             reading: vec![true; plan.outputs.len()],
+            sizes,
             plan,
             buffers,
             dispatches,
@@ -175,16 +180,16 @@ fn make_buffers(inner: &Inner, plan: &Plan) -> Vec<Place> {
             },
         };
         if let Content::Constant(value) = &spec.content {
-            write(inner, &place, value);
+            write(inner, &place, value.data());
         }
         places.push(place);
     }
     places
 }
 
-fn write(inner: &Inner, place: &Place, value: &Tensor) {
-    if !value.data().is_empty() {
-        let bytes = bytemuck::cast_slice(value.data());
+fn write(inner: &Inner, place: &Place, values: &[f32]) {
+    if !values.is_empty() {
+        let bytes = bytemuck::cast_slice(values);
         inner.queue.write_buffer(&place.buffer, place.offset, bytes);
     }
 }
@@ -260,7 +265,9 @@ impl Program {
         &self.plan
     }
 
-    /// Gives a leaf its value for the runs to come.
+    /// Gives a leaf its value for the runs to come. With
+    /// [replicas](crate::plan::PlanOptions::replicas) that is the values of all,
+    /// along a leading axis, or one value for all.
     ///
     /// # Errors
     /// There is no such leaf in the plan, or the shape is another.
@@ -274,9 +281,26 @@ impl Program {
             )));
         };
         let feed = &self.plan.feeds[i];
-        check_feed(label, &feed.shape, value)?;
+        let replicas = self.plan.replicas;
+        let for_each = replicas > 1 && *value.shape() != feed.shape;
+        if for_each {
+            check_feed(label, &of_all(&feed.shape, replicas)?, value)?;
+        } else {
+            check_feed(label, &feed.shape, value)?;
+        }
         self.gpu.inner.check()?;
-        write(&self.gpu.inner, &self.buffers[feed.buffer.index()], value);
+        let place = &self.buffers[feed.buffer.index()];
+        let numel = feed.shape.numel();
+        if replicas == 1 || (for_each && stride(numel) == numel) {
+            write(&self.gpu.inner, place, value.data());
+        } else {
+            let mut all = vec![0.0; padded(numel, replicas)];
+            for (i, own) in all.chunks_mut(stride(numel).max(1)).enumerate() {
+                let first = if for_each { i * numel } else { 0 };
+                own[..numel].copy_from_slice(&value.data()[first..first + numel]);
+            }
+            write(&self.gpu.inner, place, &all);
+        }
         self.given[i] = true;
         Ok(())
     }
@@ -443,8 +467,8 @@ impl Program {
         }
         // What is read lies in the staging buffer without gaps, from its start.
         let mut offset = 0;
-        for (output, _) in self.plan.outputs.iter().zip(&self.reading).filter(picked) {
-            let bytes = output.shape.numel() as u64 * 4;
+        let outputs = self.plan.outputs.iter().zip(&self.sizes);
+        for ((output, &bytes), _) in outputs.zip(&self.reading).filter(picked) {
             if bytes > 0 {
                 let from = &self.buffers[output.buffer.index()];
                 encoder.copy_buffer_to_buffer(
@@ -472,9 +496,8 @@ impl Program {
 
     /// Bytes that the present run reads back.
     fn read_size(&self) -> u64 {
-        let values = self.outputs.values.iter().zip(&self.reading);
-        let sizes = values.filter(picked).map(|((_, _, value), _)| value);
-        sizes.map(|value| value.data().len() as u64 * 4).sum()
+        let sizes = self.sizes.iter().zip(&self.reading);
+        sizes.filter(picked).map(|(size, _)| size).sum()
     }
 
     /// Waits until what the run reads back is mapped.
@@ -501,19 +524,42 @@ impl Program {
         if size == 0 {
             return Ok(());
         }
+        let replicas = self.plan.replicas;
         let view = self.staging.get_mapped_range(..size);
         let taken = view.map(|view| {
             let mut start = 0;
-            let values = self.outputs.values.iter_mut().zip(&self.reading);
-            for ((_, _, value), _) in values.filter(|(_, reading)| **reading) {
-                let bytes = &view[start..start + value.data().len() * 4];
-                bytemuck::cast_slice_mut(value.data_mut()).copy_from_slice(bytes);
-                start += bytes.len();
+            let outputs = self.plan.outputs.iter().zip(&mut self.outputs.values);
+            let sized = outputs.zip(&self.sizes).zip(&self.reading);
+            for (((output, (_, _, value)), &size), _) in sized.filter(|(_, reading)| **reading) {
+                let from: &[f32] = bytemuck::cast_slice(&view[start..start + size as usize]);
+                let numel = output.shape.numel();
+                // Without replicas this is one chunk, of all that there is.
+                let own = from.chunks(if replicas == 1 { numel } else { stride(numel) }.max(1));
+                for (to, own) in value.data_mut().chunks_mut(numel.max(1)).zip(own) {
+                    to.copy_from_slice(&own[..numel]);
+                }
+                start += size as usize;
             }
         });
         self.staging.unmap();
         taken.map_err(|e| Error::DeviceLost(format!("the mapped values are gone: {e}")))
     }
+}
+
+/// Elements that the values of all replicas take on the device.
+fn padded(numel: usize, replicas: usize) -> usize {
+    match replicas {
+        1 => numel,
+        n => n * stride(numel),
+    }
+}
+
+/// The shape of the values of all replicas: a leading axis, if there are several.
+fn of_all(shape: &Shape, replicas: usize) -> Result<Shape> {
+    Ok(match replicas {
+        1 => shape.clone(),
+        n => Shape::new(&[&[n], shape.dims()].concat())?,
+    })
 }
 
 /// Whether a thing is marked to be read back.
