@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::access::Access;
 use super::chain::{Argument, Chain, Link, WG_SIZE};
-use super::fence::fence;
+use super::fence::{fence, fence4};
 use crate::ops::shader_lib::GRID;
 
 /// A complete kernel: four elements an invocation.
@@ -206,14 +206,8 @@ impl<'a> Text<'a> {
     /// The fence between ops, for one element and for four.
     fn barriers(&mut self) {
         let zero = format!("{}.zero", self.params);
-        self.put(&format!(
-            "
-{}
-fn kept4(v: vec4<f32>) -> vec4<f32> {{
-    return bitcast<vec4<f32>>(bitcast<vec4<u32>>(v) | vec4<u32>({zero}));
-}}",
-            fence(&zero)
-        ));
+        self.put(&format!("\n{}", fence(&zero)));
+        self.out.push_str(&fence4(&zero));
     }
 
     /// For each buffer read by strides, where an element's own element is.
