@@ -290,10 +290,14 @@ fn every_op_in_a_row_program_is_fenced() {
     let (g, wanted) = with_biases(64);
     let plan = Plan::new(&g, &wanted).unwrap();
     let source = &plan.kernels[0].source;
-    // One that all rows share, one of a row, one product.
-    for value in ["scale(", "sigmoid(", "x0_0 * "] {
+    // One that all rows share, one of four rows, one product.
+    for (kept, value) in [
+        ("kept", "scale("),
+        ("kept4", "sigmoid4("),
+        ("kept4", "x0_0 * "),
+    ] {
         let lines = || source.lines().filter(|l| l.contains(&format!("= {value}")));
         assert_eq!(lines().count(), 0, "{:?}", lines().collect::<Vec<_>>());
-        assert!(source.contains(&format!("= kept({value}")), "{source}");
+        assert!(source.contains(&format!("= {kept}({value}")), "{source}");
     }
 }

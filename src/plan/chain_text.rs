@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::access::Access;
 use super::chain::{Argument, Chain, Link, WG_SIZE};
-use super::fence::fence4;
+use super::fence::{fence, fence4};
 use crate::ops::shader_lib::GRID;
 
 /// A complete kernel: four elements an invocation.
@@ -214,7 +214,7 @@ impl<'a> Text<'a> {
     /// The fence between ops, for one element and for four.
     fn barriers(&mut self) {
         let zero = format!("{}.zero", self.params);
-        self.put("");
+        self.put(&format!("\n{}", fence(&zero)));
         self.out.push_str(&fence4(&zero));
     }
 

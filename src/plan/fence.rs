@@ -17,14 +17,12 @@ fn kept(v: f32) -> f32 {{
     )
 }
 
-/// `kept(v)` and `kept4(v)`, the same for four values.
+/// The WGSL of `kept4(v)`: the same for four values.
 pub(super) fn fence4(zero: &str) -> String {
     format!(
-        "{}
-fn kept4(v: vec4<f32>) -> vec4<f32> {{
+        "fn kept4(v: vec4<f32>) -> vec4<f32> {{
     return bitcast<vec4<f32>>(bitcast<vec4<u32>>(v) | vec4<u32>({zero}));
 }}
-",
-        fence(zero)
+"
     )
 }

@@ -1,5 +1,7 @@
 //! The elements of values as WGSL expressions: which elements of its inputs an
-//! element of a member follows from, with all indices worked out.
+//! element of a member follows from, with all indices worked out. Where the
+//! kernel takes four rows at a time, the element of a value by row is a vector
+//! with a part for each of them; what all rows share is a number.
 
 use std::collections::HashMap;
 
@@ -13,6 +15,8 @@ pub(super) const PART: [&str; 4] = ["x", "y", "z", "w"];
 /// What the elements of each value are called.
 pub(super) struct Elements<'g> {
     graph: &'g Graph,
+    /// Whether the elements of values by row are those of four rows.
+    four: bool,
     /// Those of one row of each value by row.
     pub rows: HashMap<NodeId, Vec<String>>,
     /// Those of each shared value.
@@ -22,9 +26,10 @@ pub(super) struct Elements<'g> {
 }
 
 impl<'g> Elements<'g> {
-    pub fn new(graph: &'g Graph) -> Self {
+    pub fn new(graph: &'g Graph, four: bool) -> Self {
         Elements {
             graph,
+            four,
             rows: HashMap::new(),
             shared: HashMap::new(),
             constants: Vec::new(),
@@ -61,12 +66,12 @@ impl<'g> Elements<'g> {
                 transpose_b,
             } => self.product(node, &at, *transpose_a, *transpose_b),
             Act::Sum { axes, divisor } => {
-                let sum = added(&self.terms(node.inputs[0], axes, &at));
+                let sum = self.added(&self.terms(node.inputs[0], axes, &at));
                 if *divisor == 1 {
                     return sum;
                 }
                 let by = self.setting(*divisor as f32);
-                format!("divided({sum}, {by})")
+                format!("divided{}({sum}, {by})", self.suffix())
             }
         }
     }
@@ -89,7 +94,7 @@ impl<'g> Elements<'g> {
         let node = self.node(m.node);
         let at = unravel(e, node.shape.dims());
         match &m.act {
-            Act::Sum { axes, .. } => added(&self.terms(node.inputs[0], axes, &at)),
+            Act::Sum { axes, .. } => self.added(&self.terms(node.inputs[0], axes, &at)),
             // The search takes nothing else but products of two matrices.
             _ => {
                 let left = &self.row_of(node.inputs[0])[at[0]];
@@ -117,15 +122,31 @@ impl<'g> Elements<'g> {
     /// The call of an elementwise function for the element at `at` of `node`,
     /// which is a value by row or a shared one.
     fn call(&mut self, call: &MapCall, node: &Node, at: &[usize], by_row: bool) -> String {
+        let four = by_row && self.four;
+        // What all four rows share.
+        let same = |shared: String| match four {
+            true => format!("vec4<f32>({shared})"),
+            false => shared,
+        };
         let mut arguments: Vec<String> = node
             .inputs
             .iter()
-            .map(|&input| self.broadcast(input, at, by_row && self.is_by_row(input, node)))
+            .map(|&input| {
+                let own = by_row && self.is_by_row(input, node);
+                let element = self.broadcast(input, at, own);
+                if own { element } else { same(element) }
+            })
             .collect();
         if let Some(c) = call.constant {
-            arguments.push(self.setting(c));
+            arguments.push(same(self.setting(c)));
         }
-        format!("{}({})", call.function, arguments.join(", "))
+        let suffix = if four { "4" } else { "" };
+        format!("{}{suffix}({})", call.function, arguments.join(", "))
+    }
+
+    /// What the names of functions of the elements by row end with.
+    fn suffix(&self) -> &'static str {
+        if self.four { "4" } else { "" }
     }
 
     /// Whether `node` reads this input row by row: its leading axis is then that
@@ -193,7 +214,20 @@ impl<'g> Elements<'g> {
                 format!("{left} * {}", operand(b, row_b, i, j))
             })
             .collect();
-        added(&terms)
+        let sum = self.added(&terms);
+        match self.four && !row_a && !row_b {
+            true => format!("vec4<f32>({sum})"),
+            false => sum,
+        }
+    }
+
+    /// The sum of these terms by row.
+    fn added(&self, terms: &[String]) -> String {
+        match terms {
+            [] if self.four => "vec4<f32>()".to_string(),
+            [] => "0.0".to_string(),
+            _ => added(terms),
+        }
     }
 
     /// The elements of a row of `id` that lie on `axes`, at `at` of the axes
@@ -218,8 +252,7 @@ impl<'g> Elements<'g> {
 /// is no deeper than the bound of a matrix product allows.
 fn added(terms: &[String]) -> String {
     match terms.len() {
-        0 => "0.0".to_string(),
-        1..=4 => terms.join(" + "),
+        ..=4 => terms.join(" + "),
         _ => {
             let groups: Vec<String> = terms
                 .chunks(4)

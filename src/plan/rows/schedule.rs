@@ -10,6 +10,8 @@ pub const QUADS: usize = 4;
 /// Parts that one invocation of the finishing kernel adds up; CHUNK and BLOCK
 /// of `shaders/rows/finish.wgsl`.
 pub const CHUNK: usize = 256;
+/// Workgroups that keep the processors of a driver in software busy.
+const FEW: usize = 16;
 #[cfg(test)]
 const FINISH_BLOCK: usize = 16;
 
@@ -39,12 +41,15 @@ impl Schedule {
         let lanes = lanes(sums, target);
         // Below this a second dispatch costs more than it spreads; above it
         // each workgroup takes enough rows to be worth its start.
-        let (alone, each) = if target.software { (16, 4) } else { (1, 2) };
+        let alone = if target.software { 16 } else { 1 };
         let blocks_alone = quads.div_ceil(lanes.count * QUADS).max(1);
         let blocks = if blocks_alone <= alone {
             blocks_alone
+        } else if target.software {
+            // Starting a workgroup takes half a microsecond.
+            blocks_alone.div_ceil(FEW).clamp(4, 32)
         } else {
-            each
+            2
         };
         Schedule {
             lanes,

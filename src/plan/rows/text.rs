@@ -2,7 +2,9 @@
 //!
 //! An invocation takes four rows at a time, because four rows of any length
 //! are whole blocks of 16 bytes: everything is loaded and stored in vectors.
-//! The function `row` carries one row from the leaves to the sums.
+//! The function `four_rows` carries them from the leaves to the sums, each
+//! element a vector with a part for each row: four chains of arithmetic, none of
+//! which waits for another. A long body takes its rows one by one (`row`).
 
 use std::collections::HashMap;
 
@@ -12,9 +14,10 @@ use super::schedule::{Lanes, QUADS};
 use crate::graph::{Graph, NodeId};
 use crate::number;
 use crate::ops::shader_lib::{DIVIDE, GRID};
-use crate::plan::fence::fence;
+use crate::plan::fence::{fence, fence4};
 use crate::shape::Shape;
 
+const FOUR: &str = include_str!("../../../shaders/rows/four.wgsl");
 const SUBGROUP: &str = include_str!("../../../shaders/rows/subgroup.wgsl");
 const WORKGROUP: &str = include_str!("../../../shaders/rows/workgroup.wgsl");
 
@@ -54,7 +57,7 @@ pub(super) fn write(
         ragged: ragged && !single,
         single,
         shared,
-        elements: Elements::new(graph),
+        elements: Elements::new(graph, !single),
         text: String::new(),
     };
     writer.kernel(lanes);
@@ -90,6 +93,11 @@ impl<'g> Writer<'g> {
 
     fn row_size(&self, id: NodeId) -> usize {
         self.elements.row_size(id)
+    }
+
+    /// What an element of a value by row is.
+    fn element(&self) -> &'static str {
+        if self.single { "f32" } else { "vec4<f32>" }
     }
 
     fn kernel(&mut self, lanes: Lanes) {
@@ -202,6 +210,12 @@ impl<'g> Writer<'g> {
     fn body(&mut self) {
         let region = self.region;
         self.text.push_str(&fence("params.zero"));
+        if !self.single {
+            self.text.push_str(&fence4("params.zero"));
+            self.put("");
+            self.text.push_str(FOUR);
+            self.functions_of_four();
+        }
         self.put("");
         self.put("// The sums of this invocation's rows: of the block at hand, and of all blocks.");
         self.put("var<private> block: array<f32, SUMS>;");
@@ -219,6 +233,36 @@ impl<'g> Writer<'g> {
         self.load_shared();
         self.row_function();
         self.entry();
+    }
+
+    /// The functions of the ops, for the elements of four rows, where their
+    /// files do not have them.
+    fn functions_of_four(&mut self) {
+        let mut done: Vec<&str> = Vec::new();
+        for m in &self.region.body {
+            let Act::Map(call) = &m.act else { continue };
+            let name = call.function;
+            if done.contains(&name) || call.source.contains(&format!("fn {name}4(")) {
+                continue;
+            }
+            done.push(name);
+            let inputs = self.elements.node(m.node).inputs.len();
+            let count = inputs + usize::from(call.constant.is_some());
+            let each = |text: &dyn Fn(usize) -> String| {
+                let all: Vec<_> = (0..count).map(text).collect();
+                all.join(", ")
+            };
+            let parameters = each(&|i| format!("x{i}: vec4<f32>"));
+            self.put("");
+            self.put(&format!("fn {name}4({parameters}) -> vec4<f32> {{"));
+            self.put("    return vec4<f32>(");
+            for part in PART {
+                let arguments = each(&|i| format!("x{i}.{part}"));
+                self.put(&format!("        {name}({arguments}),"));
+            }
+            self.put("    );");
+            self.put("}");
+        }
     }
 
     /// The shared values, brought to where every row finds them.
@@ -259,24 +303,31 @@ impl<'g> Writer<'g> {
 
     fn row_function(&mut self) {
         let region = self.region;
+        let of = self.element();
         let mut parameters = Vec::new();
         for (i, &leaf) in region.leaves.iter().enumerate() {
             let names: Vec<_> = (0..self.row_size(leaf))
                 .map(|e| format!("x{i}_{e}"))
                 .collect();
-            parameters.extend(names.iter().map(|name| format!("{name}: f32")));
+            parameters.extend(names.iter().map(|name| format!("{name}: {of}")));
             self.elements.rows.insert(leaf, names);
         }
         if self.ragged {
-            parameters.push("live: bool".to_string());
+            parameters.push("live: vec4<bool>".to_string());
         }
         let results: usize = region.stores.iter().map(|&id| self.row_size(id)).sum();
         let gives = match results {
             0 => String::new(),
-            n => format!(" -> array<f32, {n}>"),
+            n => format!(" -> array<{of}, {n}>"),
         };
-        self.put("// One row: every value, every cotangent, and what it adds to the sums.");
-        self.put(&format!("fn row({}){gives} {{", parameters.join(", ")));
+        let (rows, name) = match self.single {
+            true => ("One row", "row"),
+            false => ("Four rows", "four_rows"),
+        };
+        self.put(&format!(
+            "// {rows}: every value, every cotangent, and what it adds to the sums."
+        ));
+        self.put(&format!("fn {name}({}){gives} {{", parameters.join(", ")));
         let mut sum = 0;
         // Sums as soon as their terms are there: few values stay alive.
         let mut members: Vec<(&Member, bool)> = region.body.iter().map(|m| (m, false)).collect();
@@ -302,7 +353,7 @@ impl<'g> Writer<'g> {
                 .flat_map(|id| self.elements.rows[id].clone())
                 .collect();
             self.put(&format!(
-                "    return array<f32, {results}>({});",
+                "    return array<{of}, {results}>({});",
                 all.join(", ")
             ));
         }
@@ -333,7 +384,8 @@ impl<'g> Writer<'g> {
                 continue;
             }
             let name = format!("v{}_{e}", m.node.index());
-            self.put(&format!("    let {name} = kept({value});"));
+            let keep = if self.single { "kept" } else { "kept4" };
+            self.put(&format!("    let {name} = {keep}({value});"));
             names.push(name);
         }
         self.elements.rows.insert(m.node, names);
@@ -344,7 +396,10 @@ impl<'g> Writer<'g> {
         for e in 0..self.shape(m.node).numel() {
             let mut term = self.elements.summed(m, e);
             if self.ragged {
-                term = format!("select(0.0, {term}, live)");
+                term = format!("select(vec4<f32>(), {term}, live)");
+            }
+            if !self.single {
+                term = format!("added({term})");
             }
             self.put(&format!("    block[{}] += {term};", place + e));
         }
@@ -449,31 +504,41 @@ impl<'g> Writer<'g> {
                 self.put(&format!("{PAD}let l{i}_{part} = leaf{i}[{at}];"));
             }
         }
-        let mut results = Vec::new();
-        for row in 0..4 {
-            let mut arguments = Vec::new();
-            for (i, &leaf) in region.leaves.iter().enumerate() {
-                let size = self.row_size(leaf);
-                for e in 0..size {
-                    let flat = row * size + e;
-                    arguments.push(format!("l{i}_{}.{}", flat / 4, PART[flat % 4]));
-                }
-            }
-            if self.ragged {
-                arguments.push(format!("quad * 4u + {row}u < params.rows"));
-            }
-            let call = format!("row({})", arguments.join(", "));
-            if region.stores.is_empty() {
-                self.put(&format!("{PAD}{call};"));
-            } else {
-                self.put(&format!("{PAD}let r{row} = {call};"));
-                results.push(format!("r{row}"));
+        let mut arguments = Vec::new();
+        for (i, &leaf) in region.leaves.iter().enumerate() {
+            let size = self.row_size(leaf);
+            for e in 0..size {
+                let parts: Vec<_> = (0..4)
+                    .map(|row| row * size + e)
+                    .map(|flat| format!("l{i}_{}.{}", flat / 4, PART[flat % 4]))
+                    .collect();
+                arguments.push(match size {
+                    1 => format!("l{i}_0"),
+                    _ => format!("vec4<f32>({})", parts.join(", ")),
+                });
             }
         }
-        self.stores(&results);
+        if self.ragged {
+            let rows = "vec4<u32>(0u, 1u, 2u, 3u)";
+            self.put(&format!(
+                "{PAD}let live = quad * 4u + {rows} < vec4<u32>(params.rows);"
+            ));
+            arguments.push("live".to_string());
+        }
+        let open = match region.stores.is_empty() {
+            true => "",
+            false => "let r = ",
+        };
+        self.put(&format!("{PAD}{open}four_rows("));
+        for argument in arguments {
+            self.put(&format!("{PAD}    {argument},"));
+        }
+        self.put(&format!("{PAD});"));
+        self.stores();
     }
 
-    fn stores(&mut self, results: &[String]) {
+    /// The stores of four rows.
+    fn stores(&mut self) {
         const PAD: &str = "                ";
         let stores = self.region.stores.clone();
         let mut first = 0;
@@ -481,11 +546,11 @@ impl<'g> Writer<'g> {
             let size = self.row_size(id);
             let place = store_place(i);
             if self.ragged {
-                for (row, result) in results.iter().enumerate() {
-                    self.put(&format!("{PAD}if (quad * 4u + {row}u < params.rows) {{"));
+                for (row, part) in PART.iter().enumerate() {
+                    self.put(&format!("{PAD}if (live.{part}) {{"));
                     for e in 0..size {
                         self.put(&format!(
-                            "{PAD}    rows_out[{place} + (quad * 4u + {row}u) * {size}u + {e}u] = {result}[{}];",
+                            "{PAD}    rows_out[{place} + (quad * 4u + {row}u) * {size}u + {e}u] = r[{}].{part};",
                             first + e
                         ));
                     }
@@ -496,7 +561,7 @@ impl<'g> Writer<'g> {
                     let mut items = Vec::new();
                     for slot in 0..4 {
                         let flat = part * 4 + slot;
-                        items.push(format!("{}[{}]", results[flat / size], first + flat % size));
+                        items.push(format!("r[{}].{}", first + flat % size, PART[flat / size]));
                     }
                     self.put(&format!(
                         "{PAD}rows_out[{place} / 4u + quad * {size}u + {part}u] = vec4<f32>({});",

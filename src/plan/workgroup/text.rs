@@ -266,6 +266,7 @@ fn word(i: u32) -> u32 {{
             lanes.count,
             self.words.len().div_ceil(4).max(1)
         );
+        source.push_str(&fence::fence("params.zero.x"));
         source.push_str(&fence::fence4("params.zero.x"));
         let chains = phases.iter().filter_map(|p| match &p.work {
             Work::Chain(chain) => Some(chain),

@@ -6,6 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+#[cfg(not(target_arch = "wasm32"))]
+use std::time::Instant;
 
 use super::adapter::{AdapterDescription, Adapters, Selection};
 use crate::error::{Error, Result};
@@ -101,6 +103,11 @@ fn typed(error: wgpu::Error) -> Error {
 const WANTED: wgpu::Features = wgpu::Features::SUBGROUP
     .union(wgpu::Features::TIMESTAMP_QUERY)
     .union(wgpu::Features::PIPELINE_CACHE);
+
+/// How long a run's wait stays awake. Waking a thread, and the processor that it
+/// slept on, takes tens of microseconds: a third of a small network's step.
+#[cfg(not(target_arch = "wasm32"))]
+const AWAKE: Duration = Duration::from_micros(200);
 
 /// What a plan must know of a device with these features and limits.
 fn target(info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wgpu::Features) -> Target {
@@ -255,10 +262,25 @@ impl Inner {
 
     /// Lets the device work until `submission` is done.
     pub fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
-        let poll = wgpu::PollType::Wait {
+        self.poll(wgpu::PollType::Wait {
             submission_index: Some(submission),
             timeout: Some(self.timeout),
-        };
+        })
+    }
+
+    /// Asks the device for a short while whether it is `done`, without sleeping.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn watch(&self, done: impl Fn() -> bool) -> Result<()> {
+        let start = Instant::now();
+        while !done() && start.elapsed() < AWAKE.min(self.timeout) {
+            self.poll(wgpu::PollType::Poll)?;
+            // A driver in software works on the same processors.
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    fn poll(&self, poll: wgpu::PollType) -> Result<()> {
         // wgpu panics here when a device is really lost, handler or not.
         let polled = catch_unwind(AssertUnwindSafe(|| self.device.poll(poll)));
         self.check()?;

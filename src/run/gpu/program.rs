@@ -588,9 +588,13 @@ impl Inner {
         buffer.map_async(wgpu::MapMode::Read, ..size, move |result| {
             sender.send(result.map_err(|e| format!("mapping failed: {e}")));
         });
+        #[cfg(not(target_arch = "wasm32"))]
+        self.watch(|| signal.is_answered())?;
         // The answer may come from another thread's wait, a moment after ours;
         // in a browser it comes by itself.
-        self.wait(submission)?;
+        if !signal.is_answered() {
+            self.wait(submission)?;
+        }
         signal.answer().await.map_err(Error::DeviceLost)
     }
 }

@@ -41,6 +41,11 @@ impl Signal {
         }
     }
 
+    /// Whether the answer is there and not yet taken.
+    pub fn is_answered(&self) -> bool {
+        self.state().answer.is_some()
+    }
+
     /// Waits for the answer.
     pub async fn answer(&self) -> Answer {
         poll_fn(|context| {
