@@ -382,6 +382,37 @@ fn a_tensor_past_the_limits_is_refused_with_its_name() {
     }
 }
 
+/// Pipelines are made on several threads; which of two errors is told does not
+/// depend on them, and nobody else gets the other.
+#[test]
+fn of_several_broken_kernels_the_first_is_told() {
+    let (g, wanted, _) = network(&[40, 30, 20, 10], 50, true);
+    let own = Gpu::new().unwrap();
+    let good = Plan::with_target(&g, &wanted, own.target()).unwrap();
+    assert!(good.kernels.len() > 3, "{good}");
+    for first in 0..good.kernels.len() - 1 {
+        let mut plan = good.clone();
+        for (i, kernel) in plan.kernels.iter_mut().enumerate().skip(first) {
+            kernel.label = format!("broken {i}");
+            kernel.source.push_str(&format!("fn broken{i}( {{"));
+        }
+        match pollster::block_on(own.compile_plan(plan)) {
+            Err(Error::Gpu(text)) => {
+                assert!(
+                    text.starts_with(&format!("kernel `broken {first}`")),
+                    "{text}"
+                );
+            }
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("a shader that does not parse was compiled"),
+        }
+    }
+    pollster::block_on(own.compile_plan(good)).unwrap();
+    let known = own.stats().pipelines;
+    own.compile(&g, &wanted).unwrap();
+    assert_eq!(own.stats().pipelines, known);
+}
+
 #[test]
 fn what_wgpu_refuses_is_an_error_with_the_kernels_name() {
     let (g, wanted, feeds) = network(&[4, 2, 1], 3, false);

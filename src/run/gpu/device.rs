@@ -3,10 +3,14 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+#[cfg(not(target_arch = "wasm32"))]
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+#[cfg(not(target_arch = "wasm32"))]
+use super::adapter::Backend;
 use super::adapter::{AdapterDescription, Adapters, Selection};
 use crate::error::{Error, Result};
 use crate::graph::Target;
@@ -101,6 +105,50 @@ fn typed(error: wgpu::Error) -> Error {
 const WANTED: wgpu::Features = wgpu::Features::SUBGROUP
     .union(wgpu::Features::TIMESTAMP_QUERY)
     .union(wgpu::Features::PIPELINE_CACHE);
+
+/// Threads that make pipelines, at most: memory for a compiler each.
+#[cfg(not(target_arch = "wasm32"))]
+const MOST_THREADS: usize = 16;
+
+/// What `make` makes of each item, in order, on so many threads. Of several
+/// errors it is that of the first item: items are taken in order, none after an
+/// error was seen, and all that were taken are waited for.
+#[cfg(not(target_arch = "wasm32"))]
+fn in_parallel<T: Sync, M: Send>(
+    threads: usize,
+    items: &[T],
+    make: impl Fn(&T) -> Result<M> + Sync,
+) -> Result<Vec<M>> {
+    let next = AtomicUsize::new(0);
+    let failed = AtomicBool::new(false);
+    let work = || {
+        let mut own = Vec::new();
+        while !failed.load(Ordering::Relaxed) {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(i) else { break };
+            let made = make(item);
+            failed.fetch_or(made.is_err(), Ordering::Relaxed);
+            own.push((i, made));
+        }
+        own
+    };
+    let mut made = std::thread::scope(|scope| {
+        // This thread is one of them.
+        let others: Vec<_> = (1..threads.min(items.len()))
+            .map(|_| scope.spawn(work))
+            .collect();
+        let mut all = work();
+        for other in others {
+            match other.join() {
+                Ok(own) => all.extend(own),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        all
+    });
+    made.sort_by_key(|(i, _)| *i);
+    made.into_iter().map(|(_, made)| made).collect()
+}
 
 /// What a plan must know of a device with these features and limits.
 fn target(info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wgpu::Features) -> Target {
@@ -275,8 +323,36 @@ impl Inner {
         }
     }
 
+    /// The pipelines of these kernels, in their order.
+    ///
+    /// # Errors
+    /// That of the first kernel in the list that has one, however many have.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn pipelines(&self, kernels: &[KernelSource]) -> Result<Vec<Arc<Pipeline>>> {
+        let threads = match self.description.backend {
+            // OpenGL's context belongs to one thread at a time.
+            Backend::Gl => 1,
+            _ => std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_THREADS)),
+        };
+        in_parallel(threads, kernels, |kernel| {
+            // Ready at once: only a browser makes one wait for errors. They
+            // belong to the thread that asks.
+            pollster::block_on(self.pipeline(kernel))
+        })
+    }
+
+    /// The pipelines of these kernels, in their order.
+    #[cfg(target_arch = "wasm32")]
+    pub async fn pipelines(&self, kernels: &[KernelSource]) -> Result<Vec<Arc<Pipeline>>> {
+        let mut made = Vec::with_capacity(kernels.len());
+        for kernel in kernels {
+            made.push(self.pipeline(kernel).await?);
+        }
+        Ok(made)
+    }
+
     /// The pipeline of a kernel, made at its first use.
-    pub async fn pipeline(&self, kernel: &KernelSource) -> Result<Arc<Pipeline>> {
+    async fn pipeline(&self, kernel: &KernelSource) -> Result<Arc<Pipeline>> {
         let key = (kernel.entry.clone(), kernel.source.clone());
         if let Some(known) = lock(&self.pipelines).get(&key) {
             return Ok(Arc::clone(known));
@@ -360,5 +436,58 @@ impl Inner {
             usage,
             mapped_at_creation: false,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    #[test]
+    fn items_are_made_side_by_side_and_come_in_order() {
+        // Two that wait for each other need two threads.
+        let both = Barrier::new(2);
+        let made = in_parallel(2, &[3, 4], |n| {
+            both.wait();
+            Ok(n * 10)
+        });
+        assert_eq!(made.unwrap(), [30, 40]);
+        let items: Vec<usize> = (0..100).collect();
+        for threads in [0, 1, 3, 200] {
+            let made = in_parallel(threads, &items, |n| Ok(*n)).unwrap();
+            assert_eq!(made, items);
+        }
+        assert!(in_parallel(4, &[] as &[u8], |_| Ok(())).unwrap().is_empty());
+    }
+
+    #[test]
+    fn of_two_errors_the_first_in_order_is_told() {
+        let both = Barrier::new(2);
+        let second_is_done = Barrier::new(2);
+        let made = in_parallel(2, &[0, 1, 2, 3], |n| -> Result<()> {
+            both.wait();
+            if *n == 0 {
+                second_is_done.wait();
+            }
+            if *n == 1 {
+                second_is_done.wait();
+            }
+            Err(Error::Gpu(n.to_string()))
+        });
+        assert_eq!(made, Err(Error::Gpu("0".to_string())));
+    }
+
+    #[test]
+    fn nothing_is_begun_after_an_error() {
+        let begun = AtomicUsize::new(0);
+        let made = in_parallel(1, &[0, 1, 2], |n| {
+            match begun.fetch_add(1, Ordering::Relaxed) {
+                0 => Ok(*n),
+                _ => Err(Error::Gpu(n.to_string())),
+            }
+        });
+        assert_eq!(made, Err(Error::Gpu("1".to_string())));
+        assert_eq!(begun.into_inner(), 2);
     }
 }
