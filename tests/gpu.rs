@@ -414,6 +414,37 @@ fn of_several_broken_kernels_the_first_is_told() {
 }
 
 #[test]
+fn a_library_touches_no_disk_unless_it_is_given_a_folder() {
+    let (g, wanted, feeds) = network(&[40, 30, 10], 50, true);
+    let folder = tempfile::tempdir().unwrap();
+    let selection = wgrad::run::gpu::Selection::from_env().unwrap();
+    let open = || {
+        pollster::block_on(Gpu::open(GpuOptions {
+            selection: selection.clone(),
+            pipeline_cache: Some(folder.path().to_path_buf()),
+            ..GpuOptions::default()
+        }))
+        .unwrap()
+    };
+    assert_eq!(GpuOptions::default().pipeline_cache, None);
+    let run = |gpu: &Gpu| {
+        assert_eq!(gpu.notices(), [] as [String; 0]);
+        let mut program = gpu.compile(&g, &wanted).unwrap();
+        program.set_all(&feeds).unwrap();
+        let outputs = program.run().unwrap();
+        let bits = |(_, t): (&str, &Tensor)| t.data().iter().map(|v| v.to_bits()).collect();
+        outputs.iter().map(bits).collect::<Vec<Vec<u32>>>()
+    };
+    let first = run(&open());
+    // The pipelines of one process, if the driver gives any, serve the next.
+    assert_eq!(run(&open()), first);
+    assert_eq!(run(gpu()), first);
+    let files = std::fs::read_dir(folder.path()).unwrap().count();
+    eprintln!("{files} files of pipelines");
+    assert!(files <= 1);
+}
+
+#[test]
 fn what_wgpu_refuses_is_an_error_with_the_kernels_name() {
     let (g, wanted, feeds) = network(&[4, 2, 1], 3, false);
     let mut plan = Plan::new(&g, &wanted).unwrap();

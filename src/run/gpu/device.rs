@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 #[cfg(not(target_arch = "wasm32"))]
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +13,7 @@ use std::time::Duration;
 #[cfg(not(target_arch = "wasm32"))]
 use super::adapter::Backend;
 use super::adapter::{AdapterDescription, Adapters, Selection};
+use super::pipeline_cache::PipelineCache;
 use crate::error::{Error, Result};
 use crate::graph::Target;
 use crate::plan::KernelSource;
@@ -26,6 +28,10 @@ pub struct GpuOptions {
     /// Ask only for the limits that every WebGPU implementation has, instead
     /// of all that the adapter offers.
     pub default_limits: bool,
+    /// A folder in which the driver's compiled pipelines are kept for the next
+    /// process, where the driver offers that; `None` touches no disk.
+    /// [`cache::user_folder`](crate::cache::user_folder) is the usual one.
+    pub pipeline_cache: Option<PathBuf>,
 }
 
 impl Default for GpuOptions {
@@ -34,6 +40,7 @@ impl Default for GpuOptions {
             selection: Selection::default(),
             timeout: Duration::from_secs(600),
             default_limits: false,
+            pipeline_cache: None,
         }
     }
 }
@@ -55,6 +62,7 @@ pub struct Stats {
 #[derive(Clone)]
 pub struct Gpu {
     pub(super) inner: Arc<Inner>,
+    target: Arc<Target>,
 }
 
 pub(super) struct Inner {
@@ -62,9 +70,10 @@ pub(super) struct Inner {
     pub queue: wgpu::Queue,
     pub limits: wgpu::Limits,
     pub timeout: Duration,
-    pub target: Target,
     description: AdapterDescription,
     pipelines: Mutex<HashMap<(String, String), Arc<Pipeline>>>,
+    pipeline_cache: Option<PipelineCache>,
+    notices: Vec<String>,
     lost: Arc<Mutex<Option<String>>>,
     fault: Arc<Mutex<Option<Error>>>,
     pub made: Counters,
@@ -218,19 +227,27 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             lock(&fault_slot).get_or_insert(typed(error));
         }));
+        let has_cache = features.contains(wgpu::Features::PIPELINE_CACHE);
+        let folder = options.pipeline_cache.filter(|_| has_cache);
+        let (pipeline_cache, notice) = match folder {
+            Some(folder) => PipelineCache::open(&device, &adapter.get_info(), folder).await,
+            None => (None, None),
+        };
         Ok(Gpu {
             inner: Arc::new(Inner {
                 device,
                 queue,
                 limits,
                 timeout: options.timeout,
-                target,
                 description,
                 pipelines: Mutex::new(HashMap::new()),
+                pipeline_cache,
+                notices: notice.into_iter().collect(),
                 lost,
                 fault,
                 made: Counters::default(),
             }),
+            target: Arc::new(target),
         })
     }
 
@@ -239,9 +256,26 @@ impl Gpu {
         &self.inner.description
     }
 
+    /// What there is to say about opening it: a cache that was not used.
+    pub fn notices(&self) -> &[String] {
+        &self.inner.notices
+    }
+
     /// What plans for this device may use.
     pub fn target(&self) -> &Target {
-        &self.inner.target
+        &self.target
+    }
+
+    /// The same device, planned for with what `change` makes of the target: the
+    /// kernels that a measurement chose, say.
+    #[must_use]
+    pub fn with_target(&self, change: impl FnOnce(&mut Target)) -> Gpu {
+        let mut target = Target::clone(&self.target);
+        change(&mut target);
+        Gpu {
+            inner: Arc::clone(&self.inner),
+            target: Arc::new(target),
+        }
     }
 
     /// What has been made so far.
@@ -370,6 +404,14 @@ impl Inner {
         Ok(made)
     }
 
+    /// Keeps the new pipelines for the next process, where that was asked for.
+    pub fn save_pipelines(&self) {
+        if let Some(Err(error)) = self.pipeline_cache.as_ref().map(PipelineCache::save) {
+            // The next process will compile them again: no reason to fail.
+            log::warn!("the compiled pipelines are not kept: {error}");
+        }
+    }
+
     fn make_pipeline(&self, kernel: &KernelSource) -> Pipeline {
         let label = Some(kernel.label.as_str());
         let module = self
@@ -422,7 +464,10 @@ impl Inner {
                 module: &module,
                 entry_point: Some(&kernel.entry),
                 compilation_options: Default::default(),
-                cache: None,
+                cache: self
+                    .pipeline_cache
+                    .as_ref()
+                    .map(PipelineCache::for_a_new_one),
             });
         Pipeline { pipeline, layout }
     }

@@ -96,6 +96,7 @@ impl Gpu {
         check_limits(inner, &plan)?;
         let buffers = inner.scoped(|| make_buffers(inner, &plan)).await?;
         let pipelines = inner.pipelines(&plan.kernels).await?;
+        inner.save_pipelines();
         let dispatches = inner
             .scoped(|| make_dispatches(inner, &plan, &buffers, &pipelines))
             .await?;
