@@ -19,6 +19,42 @@ const COLUMNS: u32 = 4u * LANES * {COLUMN_BLOCKS}u;
 // error grows with the longest path from a product to the result.
 const BLOCK: u32 = 64u;
 
+// Stores four neighbours of a row of C as they are; an epilogue follows later.
+//: if C_FOURS
+fn keep4(j: Job, row: u32, column: u32, value: vec4<f32>) {
+    if (row < params.m && column < params.n) {
+        c[(j.c_offset + row * params.c_m + column) / 4u] = value;
+    }
+}
+//: else
+fn keep(j: Job, row: u32, column: u32, value: f32) {
+    if (row < params.m && column < params.n) {
+        c[j.c_offset + row * params.c_m + column] = value;
+    }
+}
+
+fn keep4(j: Job, row: u32, column: u32, value: vec4<f32>) {
+    keep(j, row, column, value.x);
+    keep(j, row, column + 1u, value.y);
+    keep(j, row, column + 2u, value.z);
+    keep(j, row, column + 3u, value.w);
+}
+//: end
+
+// Passes what keep4 has stored through the epilogue.
+fn finish4(j: Job, row: u32, column: u32) {
+    let at = j.c_offset + row * params.c_m + column;
+//: if C_FOURS
+    if (column < params.n) {
+        c[at / 4u] = epilogue4(c[at / 4u], at);
+    }
+//: else
+    for (var i = 0u; i < 4u && column + i < params.n; i += 1u) {
+        c[at + i] = epilogue(c[at + i], at + i);
+    }
+//: end
+}
+
 @compute @workgroup_size({LANES})
 fn matmul_subgroup(
     @builtin(workgroup_id) wid: vec3<u32>,
@@ -102,9 +138,18 @@ fn matmul_subgroup(
 //: repeat l in LANES
 //: repeat r in 4
 //: repeat v in COLUMN_BLOCKS
-    store4(j, j.row + 4u * ({h}u * LANES + {l}u) + {r}u, column{v}, total_{h}_{l}_{r}_{v});
+    keep4(j, j.row + 4u * ({h}u * LANES + {l}u) + {r}u, column{v}, total_{h}_{l}_{r}_{v});
 //: end
 //: end
 //: end
+//: end
+//: if EPILOGUE
+    // In a loop over what this lane has just stored: as many copies of an
+    // epilogue as there are stores take a compiler as long as all the rest.
+    for (var row = j.row; row < min(j.row + ROWS, params.m); row += 1u) {
+//: repeat v in COLUMN_BLOCKS
+        finish4(j, row, column{v});
+//: end
+    }
 //: end
 }

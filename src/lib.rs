@@ -34,6 +34,7 @@
 pub mod autodiff;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod bench;
+pub mod cache;
 pub mod check;
 pub mod error;
 pub mod exercise;

@@ -17,7 +17,8 @@ fn wgrad() -> Command {
     let mut command = Command::cargo_bin("wgrad").unwrap();
     command
         .env_remove("WGPU_BACKEND")
-        .env_remove("WGPU_ADAPTER_NAME");
+        .env_remove("WGPU_ADAPTER_NAME")
+        .env("WGRAD_CACHE_DIR", "");
     command
 }
 
@@ -1069,4 +1070,54 @@ fn the_readme_shows_the_example_as_it_is() {
         readme.contains(example.trim()),
         "README.md and examples/exercise.rs differ"
     );
+}
+
+/// A file of the pipelines that a driver has compiled is kept only where that is
+/// wanted, and a damaged one is told of and written anew.
+#[test]
+fn compiled_pipelines_are_kept_where_they_may_be() {
+    let folder = TempDir::new().unwrap();
+    let place = folder.path().join("new/folder");
+    let files = || -> Vec<PathBuf> {
+        let entries = fs::read_dir(&place).into_iter().flatten();
+        entries.map(|e| e.unwrap().path()).collect()
+    };
+    let run = || {
+        let mut command = wgrad();
+        command.env("WGRAD_CACHE_DIR", &place);
+        command
+    };
+    run().arg("--no-cache").assert().success();
+    assert_eq!(files(), Vec::<PathBuf>::new());
+    run().assert().success().stderr(contains("not used").not());
+    let made = files();
+    let [file] = &made[..] else {
+        eprintln!("skipped: this adapter keeps no pipelines");
+        return;
+    };
+    run().assert().success().stderr(contains("not used").not());
+    let good = fs::read(file).unwrap();
+    for bad in [&good[..good.len() - 1], b"", b"something else"] {
+        fs::write(file, bad).unwrap();
+        run()
+            .assert()
+            .success()
+            .stderr(contains("is not used: it is damaged"));
+        assert_eq!(fs::read(file).unwrap().len(), good.len());
+    }
+    let other = folder.path().join("other");
+    run()
+        .args(["--cache-dir".as_ref(), other.as_os_str()])
+        .assert()
+        .success();
+    assert!(other.join(file.file_name().unwrap()).is_file());
+    // Where nothing can be written, nothing is kept, and all else goes on.
+    let blocked = self::file(&folder, "a file", "");
+    run()
+        .args(["--cache-dir".as_ref(), blocked.as_os_str()])
+        .assert()
+        .success();
+    let mut empty = wgrad();
+    empty.args(["adapters", "--cache-dir", ""]);
+    failure(empty, 2).stderr(contains("--no-cache"));
 }

@@ -382,6 +382,68 @@ fn a_tensor_past_the_limits_is_refused_with_its_name() {
     }
 }
 
+/// Pipelines are made on several threads; which of two errors is told does not
+/// depend on them, and nobody else gets the other.
+#[test]
+fn of_several_broken_kernels_the_first_is_told() {
+    let (g, wanted, _) = network(&[40, 30, 20, 10], 50, true);
+    let own = Gpu::new().unwrap();
+    let good = Plan::with_target(&g, &wanted, own.target()).unwrap();
+    assert!(good.kernels.len() > 3, "{good}");
+    for first in 0..good.kernels.len() - 1 {
+        let mut plan = good.clone();
+        for (i, kernel) in plan.kernels.iter_mut().enumerate().skip(first) {
+            kernel.label = format!("broken {i}");
+            kernel.source.push_str(&format!("fn broken{i}( {{"));
+        }
+        match pollster::block_on(own.compile_plan(plan)) {
+            Err(Error::Gpu(text)) => {
+                assert!(
+                    text.starts_with(&format!("kernel `broken {first}`")),
+                    "{text}"
+                );
+            }
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("a shader that does not parse was compiled"),
+        }
+    }
+    pollster::block_on(own.compile_plan(good)).unwrap();
+    let known = own.stats().pipelines;
+    own.compile(&g, &wanted).unwrap();
+    assert_eq!(own.stats().pipelines, known);
+}
+
+#[test]
+fn a_library_touches_no_disk_unless_it_is_given_a_folder() {
+    let (g, wanted, feeds) = network(&[40, 30, 10], 50, true);
+    let folder = tempfile::tempdir().unwrap();
+    let selection = wgrad::run::gpu::Selection::from_env().unwrap();
+    let open = || {
+        pollster::block_on(Gpu::open(GpuOptions {
+            selection: selection.clone(),
+            pipeline_cache: Some(folder.path().to_path_buf()),
+            ..GpuOptions::default()
+        }))
+        .unwrap()
+    };
+    assert_eq!(GpuOptions::default().pipeline_cache, None);
+    let run = |gpu: &Gpu| {
+        assert_eq!(gpu.notices(), [] as [String; 0]);
+        let mut program = gpu.compile(&g, &wanted).unwrap();
+        program.set_all(&feeds).unwrap();
+        let outputs = program.run().unwrap();
+        let bits = |(_, t): (&str, &Tensor)| t.data().iter().map(|v| v.to_bits()).collect();
+        outputs.iter().map(bits).collect::<Vec<Vec<u32>>>()
+    };
+    let first = run(&open());
+    // The pipelines of one process, if the driver gives any, serve the next.
+    assert_eq!(run(&open()), first);
+    assert_eq!(run(gpu()), first);
+    let files = std::fs::read_dir(folder.path()).unwrap().count();
+    eprintln!("{files} files of pipelines");
+    assert!(files <= 1);
+}
+
 #[test]
 fn what_wgpu_refuses_is_an_error_with_the_kernels_name() {
     let (g, wanted, feeds) = network(&[4, 2, 1], 3, false);

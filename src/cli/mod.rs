@@ -30,6 +30,7 @@ Exit codes:
 Environment:
   WGPU_BACKEND       backends to look at (vulkan,metal,dx12,gl)
   WGPU_ADAPTER_NAME  a part of the adapter's name, or its index
+  WGRAD_CACHE_DIR    where caches are kept; empty for nowhere
   NO_COLOR           no colours
   RUST_LOG           logging of wgrad and wgpu (off by default)";
 
@@ -86,6 +87,22 @@ struct EngineArgs {
     /// Use the CPU reference alone, in float64; no GPU
     #[arg(long, global = true, conflicts_with_all = ["adapter", "backend"])]
     cpu: bool,
+
+    /// Where to keep what makes later runs faster [default: the user's cache
+    /// folder]
+    #[arg(long, global = true, value_name = "DIR", value_parser = folder)]
+    cache_dir: Option<PathBuf>,
+
+    /// Neither read nor write anything there
+    #[arg(long, global = true, conflicts_with = "cache_dir")]
+    no_cache: bool,
+}
+
+fn folder(text: &str) -> Result<PathBuf, String> {
+    match text.is_empty() {
+        true => Err("it is empty; --no-cache keeps nothing".to_string()),
+        false => Ok(text.into()),
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -113,6 +130,14 @@ impl EngineArgs {
         Ok(selection)
     }
 
+    /// Where caches are, if they may be used.
+    fn cache_folder(&self) -> Option<PathBuf> {
+        match self.no_cache {
+            true => None,
+            false => self.cache_dir.clone().or_else(wgrad::cache::user_folder),
+        }
+    }
+
     /// The device to compute on; `None` for the CPU reference, which only
     /// `--cpu` chooses.
     fn open(&self) -> Result<Option<Gpu>> {
@@ -121,9 +146,13 @@ impl EngineArgs {
         }
         let options = GpuOptions {
             selection: self.selection()?,
+            pipeline_cache: self.cache_folder(),
             ..GpuOptions::default()
         };
         let gpu = pollster::block_on(Gpu::open(options))?;
+        for notice in gpu.notices() {
+            output::notice(notice);
+        }
         if gpu.adapter().kind == DeviceKind::Software {
             output::notice(&format!(
                 "{} is a software adapter: its numbers count, its speed is not a GPU's",

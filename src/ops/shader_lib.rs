@@ -11,7 +11,8 @@ pub const LOG: &str = include_str!("../../shaders/lib/log.wgsl");
 pub const SIGMOID: &str = include_str!("../../shaders/lib/sigmoid.wgsl");
 /// `epilogue` and `epilogue4`: what becomes of a result before it is stored. A
 /// planner may put functions of its own in this one's place where a call says
-/// so ([`Call::epilogue`](crate::graph::Call::epilogue)).
+/// so ([`Call::epilogue`](crate::graph::Call::epilogue)); the setting EPILOGUE
+/// then is 1, else 0.
 pub const EPILOGUE: &str = include_str!("../../shaders/lib/epilogue.wgsl");
 /// The parameters, buffers and stores of a matrix product; needs [`GRID`] and
 /// [`EPILOGUE`]. A template.

@@ -543,10 +543,13 @@ fn written_by_hand(call: &Call, epilogue: Option<&Epilogue>) -> Result<KernelSou
     let libs: Vec<String> = kernel.libs.iter().map(lib).collect();
     let libs: Vec<&str> = libs.iter().map(String::as_str).collect();
     let text = join(&libs, kernel.source);
+    // A kernel may store in another way where there is something to follow.
+    let mut settings = kernel.settings.clone();
+    settings.push(("EPILOGUE", u32::from(epilogue.is_some())));
     Ok(KernelSource {
         label: kernel.entry.to_string(),
         entry: kernel.entry.to_string(),
-        source: template::expand(&text, &kernel.settings)
+        source: template::expand(&text, &settings)
             .map_err(|e| Error::Graph(format!("kernel `{}`: {e}", kernel.entry)))?,
         reads: call.inputs.len(),
         writes: 1,

@@ -3,13 +3,19 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+#[cfg(not(target_arch = "wasm32"))]
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 #[cfg(not(target_arch = "wasm32"))]
 use std::time::Instant;
 
+#[cfg(not(target_arch = "wasm32"))]
+use super::adapter::Backend;
 use super::adapter::{AdapterDescription, Adapters, Selection};
+use super::pipeline_cache::PipelineCache;
 use crate::error::{Error, Result};
 use crate::graph::Target;
 use crate::plan::KernelSource;
@@ -24,6 +30,10 @@ pub struct GpuOptions {
     /// Ask only for the limits that every WebGPU implementation has, instead
     /// of all that the adapter offers.
     pub default_limits: bool,
+    /// A folder in which the driver's compiled pipelines are kept for the next
+    /// process, where the driver offers that; `None` touches no disk.
+    /// [`cache::user_folder`](crate::cache::user_folder) is the usual one.
+    pub pipeline_cache: Option<PathBuf>,
 }
 
 impl Default for GpuOptions {
@@ -32,6 +42,7 @@ impl Default for GpuOptions {
             selection: Selection::default(),
             timeout: Duration::from_secs(600),
             default_limits: false,
+            pipeline_cache: None,
         }
     }
 }
@@ -53,6 +64,7 @@ pub struct Stats {
 #[derive(Clone)]
 pub struct Gpu {
     pub(super) inner: Arc<Inner>,
+    target: Arc<Target>,
 }
 
 pub(super) struct Inner {
@@ -60,9 +72,10 @@ pub(super) struct Inner {
     pub queue: wgpu::Queue,
     pub limits: wgpu::Limits,
     pub timeout: Duration,
-    pub target: Target,
     description: AdapterDescription,
     pipelines: Mutex<HashMap<(String, String), Arc<Pipeline>>>,
+    pipeline_cache: Option<PipelineCache>,
+    notices: Vec<String>,
     lost: Arc<Mutex<Option<String>>>,
     fault: Arc<Mutex<Option<Error>>>,
     pub made: Counters,
@@ -108,6 +121,50 @@ const WANTED: wgpu::Features = wgpu::Features::SUBGROUP
 /// slept on, takes tens of microseconds: a third of a small network's step.
 #[cfg(not(target_arch = "wasm32"))]
 const AWAKE: Duration = Duration::from_micros(200);
+
+/// Threads that make pipelines, at most: memory for a compiler each.
+#[cfg(not(target_arch = "wasm32"))]
+const MOST_THREADS: usize = 16;
+
+/// What `make` makes of each item, in order, on so many threads. Of several
+/// errors it is that of the first item: items are taken in order, none after an
+/// error was seen, and all that were taken are waited for.
+#[cfg(not(target_arch = "wasm32"))]
+fn in_parallel<T: Sync, M: Send>(
+    threads: usize,
+    items: &[T],
+    make: impl Fn(&T) -> Result<M> + Sync,
+) -> Result<Vec<M>> {
+    let next = AtomicUsize::new(0);
+    let failed = AtomicBool::new(false);
+    let work = || {
+        let mut own = Vec::new();
+        while !failed.load(Ordering::Relaxed) {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(i) else { break };
+            let made = make(item);
+            failed.fetch_or(made.is_err(), Ordering::Relaxed);
+            own.push((i, made));
+        }
+        own
+    };
+    let mut made = std::thread::scope(|scope| {
+        // This thread is one of them.
+        let others: Vec<_> = (1..threads.min(items.len()))
+            .map(|_| scope.spawn(work))
+            .collect();
+        let mut all = work();
+        for other in others {
+            match other.join() {
+                Ok(own) => all.extend(own),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        all
+    });
+    made.sort_by_key(|(i, _)| *i);
+    made.into_iter().map(|(_, made)| made).collect()
+}
 
 /// What a plan must know of a device with these features and limits.
 fn target(info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wgpu::Features) -> Target {
@@ -177,19 +234,27 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             lock(&fault_slot).get_or_insert(typed(error));
         }));
+        let has_cache = features.contains(wgpu::Features::PIPELINE_CACHE);
+        let folder = options.pipeline_cache.filter(|_| has_cache);
+        let (pipeline_cache, notice) = match folder {
+            Some(folder) => PipelineCache::open(&device, &adapter.get_info(), folder).await,
+            None => (None, None),
+        };
         Ok(Gpu {
             inner: Arc::new(Inner {
                 device,
                 queue,
                 limits,
                 timeout: options.timeout,
-                target,
                 description,
                 pipelines: Mutex::new(HashMap::new()),
+                pipeline_cache,
+                notices: notice.into_iter().collect(),
                 lost,
                 fault,
                 made: Counters::default(),
             }),
+            target: Arc::new(target),
         })
     }
 
@@ -198,9 +263,26 @@ impl Gpu {
         &self.inner.description
     }
 
+    /// What there is to say about opening it: a cache that was not used.
+    pub fn notices(&self) -> &[String] {
+        &self.inner.notices
+    }
+
     /// What plans for this device may use.
     pub fn target(&self) -> &Target {
-        &self.inner.target
+        &self.target
+    }
+
+    /// The same device, planned for with what `change` makes of the target: the
+    /// kernels that a measurement chose, say.
+    #[must_use]
+    pub fn with_target(&self, change: impl FnOnce(&mut Target)) -> Gpu {
+        let mut target = Target::clone(&self.target);
+        change(&mut target);
+        Gpu {
+            inner: Arc::clone(&self.inner),
+            target: Arc::new(target),
+        }
     }
 
     /// What has been made so far.
@@ -297,8 +379,36 @@ impl Inner {
         }
     }
 
+    /// The pipelines of these kernels, in their order.
+    ///
+    /// # Errors
+    /// That of the first kernel in the list that has one, however many have.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn pipelines(&self, kernels: &[KernelSource]) -> Result<Vec<Arc<Pipeline>>> {
+        let threads = match self.description.backend {
+            // OpenGL's context belongs to one thread at a time.
+            Backend::Gl => 1,
+            _ => std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_THREADS)),
+        };
+        in_parallel(threads, kernels, |kernel| {
+            // Ready at once: only a browser makes one wait for errors. They
+            // belong to the thread that asks.
+            pollster::block_on(self.pipeline(kernel))
+        })
+    }
+
+    /// The pipelines of these kernels, in their order.
+    #[cfg(target_arch = "wasm32")]
+    pub async fn pipelines(&self, kernels: &[KernelSource]) -> Result<Vec<Arc<Pipeline>>> {
+        let mut made = Vec::with_capacity(kernels.len());
+        for kernel in kernels {
+            made.push(self.pipeline(kernel).await?);
+        }
+        Ok(made)
+    }
+
     /// The pipeline of a kernel, made at its first use.
-    pub async fn pipeline(&self, kernel: &KernelSource) -> Result<Arc<Pipeline>> {
+    async fn pipeline(&self, kernel: &KernelSource) -> Result<Arc<Pipeline>> {
         let key = (kernel.entry.clone(), kernel.source.clone());
         if let Some(known) = lock(&self.pipelines).get(&key) {
             return Ok(Arc::clone(known));
@@ -314,6 +424,14 @@ impl Inner {
         let made = Arc::new(made);
         lock(&self.pipelines).insert(key, Arc::clone(&made));
         Ok(made)
+    }
+
+    /// Keeps the new pipelines for the next process, where that was asked for.
+    pub fn save_pipelines(&self) {
+        if let Some(Err(error)) = self.pipeline_cache.as_ref().map(PipelineCache::save) {
+            // The next process will compile them again: no reason to fail.
+            log::warn!("the compiled pipelines are not kept: {error}");
+        }
     }
 
     fn make_pipeline(&self, kernel: &KernelSource) -> Pipeline {
@@ -368,7 +486,10 @@ impl Inner {
                 module: &module,
                 entry_point: Some(&kernel.entry),
                 compilation_options: Default::default(),
-                cache: None,
+                cache: self
+                    .pipeline_cache
+                    .as_ref()
+                    .map(PipelineCache::for_a_new_one),
             });
         Pipeline { pipeline, layout }
     }
@@ -382,5 +503,58 @@ impl Inner {
             usage,
             mapped_at_creation: false,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    #[test]
+    fn items_are_made_side_by_side_and_come_in_order() {
+        // Two that wait for each other need two threads.
+        let both = Barrier::new(2);
+        let made = in_parallel(2, &[3, 4], |n| {
+            both.wait();
+            Ok(n * 10)
+        });
+        assert_eq!(made.unwrap(), [30, 40]);
+        let items: Vec<usize> = (0..100).collect();
+        for threads in [0, 1, 3, 200] {
+            let made = in_parallel(threads, &items, |n| Ok(*n)).unwrap();
+            assert_eq!(made, items);
+        }
+        assert!(in_parallel(4, &[] as &[u8], |_| Ok(())).unwrap().is_empty());
+    }
+
+    #[test]
+    fn of_two_errors_the_first_in_order_is_told() {
+        let both = Barrier::new(2);
+        let second_is_done = Barrier::new(2);
+        let made = in_parallel(2, &[0, 1, 2, 3], |n| -> Result<()> {
+            both.wait();
+            if *n == 0 {
+                second_is_done.wait();
+            }
+            if *n == 1 {
+                second_is_done.wait();
+            }
+            Err(Error::Gpu(n.to_string()))
+        });
+        assert_eq!(made, Err(Error::Gpu("0".to_string())));
+    }
+
+    #[test]
+    fn nothing_is_begun_after_an_error() {
+        let begun = AtomicUsize::new(0);
+        let made = in_parallel(1, &[0, 1, 2], |n| {
+            match begun.fetch_add(1, Ordering::Relaxed) {
+                0 => Ok(*n),
+                _ => Err(Error::Gpu(n.to_string())),
+            }
+        });
+        assert_eq!(made, Err(Error::Gpu("1".to_string())));
+        assert_eq!(begun.into_inner(), 2);
     }
 }

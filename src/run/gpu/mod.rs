@@ -9,6 +9,7 @@
 mod adapter;
 mod clock;
 mod device;
+mod pipeline_cache;
 mod program;
 mod signal;
 

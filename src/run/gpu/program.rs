@@ -98,10 +98,8 @@ impl Gpu {
         let inner = &self.inner;
         check_limits(inner, &plan)?;
         let buffers = inner.scoped(|| make_buffers(inner, &plan)).await?;
-        let mut pipelines = Vec::with_capacity(plan.kernels.len());
-        for kernel in &plan.kernels {
-            pipelines.push(inner.pipeline(kernel).await?);
-        }
+        let pipelines = inner.pipelines(&plan.kernels).await?;
+        inner.save_pipelines();
         let dispatches = inner
             .scoped(|| make_dispatches(inner, &plan, &buffers, &pipelines))
             .await?;
