@@ -19,7 +19,7 @@ use super::shader_lib::{BLOCKS, EPILOGUE, GRID, PRODUCT};
 use crate::error::{Result, ShapeError};
 use crate::graph::{
     Bounded, Call, Cotangent, Graph, Kernel, Lowering, Meaning, NodeId, Op, Operand, Rule, Sample,
-    Target, Values,
+    Target, Values, image,
 };
 use crate::number;
 use crate::shape::{MAX_RANK, Shape};
@@ -83,6 +83,8 @@ struct Side {
     inner_first: bool,
     /// Whether its lines in memory are of whole fours.
     fours: bool,
+    /// Elements of the whole operand.
+    elements: usize,
     /// Strides along the batch axes.
     batch: Vec<u32>,
 }
@@ -113,6 +115,7 @@ impl Side {
             inner,
             inner_first,
             fours: matrix[1].is_multiple_of(FOUR),
+            elements: shape.numel(),
             batch: words,
         }
     }
@@ -166,7 +169,7 @@ fn choose(problem: &Problem, target: &Target) -> Candidate {
 }
 
 /// The candidate's kernel for operands that lie like these.
-fn kernel(candidate: Candidate, left: &Side, right: &Side, k: usize) -> Kernel {
+fn kernel(candidate: Candidate, left: &Side, right: &Side, k: usize, target: &Target) -> Kernel {
     let thin: &'static [&'static str] = &[GRID, EPILOGUE, PRODUCT];
     let wide: &'static [&'static str] = &[GRID, EPILOGUE, PRODUCT, BLOCKS];
     let mut settings = vec![
@@ -179,12 +182,20 @@ fn kernel(candidate: Candidate, left: &Side, right: &Side, k: usize) -> Kernel {
     .into_iter()
     .map(|(name, on)| (name, u32::from(on)))
     .collect::<Vec<_>>();
+    let mut images = Vec::new();
     let (source, libs) = match candidate {
         Candidate::Subgroup {
             lanes,
             row_blocks,
             column_blocks,
+            images: wanted,
         } => {
+            let side = target.image_side.filter(|_| wanted).unwrap_or(0);
+            for (i, operand) in [left, right].into_iter().enumerate() {
+                if operand.fours && image::fits(operand.elements, side) {
+                    images.push(i);
+                }
+            }
             settings.extend([
                 ("LANES", lanes),
                 ("ROW_BLOCKS", row_blocks),
@@ -211,11 +222,17 @@ fn kernel(candidate: Candidate, left: &Side, right: &Side, k: usize) -> Kernel {
             (SOURCE, thin)
         }
     };
+    settings.extend([
+        ("A_IMAGE", u32::from(images.contains(&0))),
+        ("B_IMAGE", u32::from(images.contains(&1))),
+        ("IMAGE_WIDTH", image::WIDTH),
+    ]);
     Kernel {
         entry: candidate.entry(),
         source,
         libs,
         settings,
+        images,
     }
 }
 
@@ -429,7 +446,7 @@ impl Op for Matmul {
             Operand::Scratch(0)
         };
         let mut calls = vec![Call {
-            kernel: kernel(candidate, left, right, k),
+            kernel: kernel(candidate, left, right, k, target),
             params,
             inputs: order.map(Operand::Input).to_vec(),
             output: product,

@@ -110,6 +110,7 @@ pub(crate) fn sum_calls(
                 source: SOURCE,
                 libs: &[GRID, EPILOGUE],
                 settings: Vec::new(),
+                images: Vec::new(),
             },
             params: params(
                 &kept,

@@ -40,6 +40,9 @@ pub enum Candidate {
         row_blocks: u32,
         /// Blocks of four columns a lane.
         column_blocks: u32,
+        /// Whether it reads its operands as images, where these are of whole
+        /// fours.
+        images: bool,
     },
     /// `matmul_tiled`: tiles of 64 * blocks.
     Tiled {
@@ -62,7 +65,10 @@ impl fmt::Display for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [rows, columns] = self.tile();
         match self {
-            Candidate::Subgroup { .. } => write!(f, "matmul_subgroup {rows}x{columns}"),
+            Candidate::Subgroup { images, .. } => {
+                let images = if *images { "_images" } else { "" };
+                write!(f, "matmul_subgroup{images} {rows}x{columns}")
+            }
             Candidate::Tiled { depth, .. } => write!(f, "matmul_tiled {rows}x{columns}x{depth}"),
             _ => f.write_str(self.entry()),
         }
@@ -89,6 +95,7 @@ impl Candidate {
                 lanes,
                 row_blocks,
                 column_blocks,
+                ..
             } => [4 * lanes * row_blocks, 4 * lanes * column_blocks],
             Candidate::Tiled {
                 row_blocks,
@@ -127,6 +134,9 @@ impl Candidate {
     }
 }
 
+/// The multiplications from which on operands are read as images.
+const IMAGES_FROM: usize = 1 << 24;
+
 /// The kernels that can solve the problem on `target`, the one to take unless
 /// measurement says otherwise first.
 pub fn candidates(problem: &Problem, target: &Target) -> Vec<Candidate> {
@@ -156,6 +166,17 @@ pub fn candidates(problem: &Problem, target: &Target) -> Vec<Candidate> {
         add(Candidate::Rows);
     }
     if let Some(lanes) = vector {
+        // Images are read in half of the time, but what was computed has to be
+        // copied first, which small products do not make good.
+        let large = m.saturating_mul(n).saturating_mul(k) >= IMAGES_FROM;
+        if target.image_side.is_some() && large {
+            add(Candidate::Subgroup {
+                lanes,
+                row_blocks: 1,
+                column_blocks: 1,
+                images: true,
+            });
+        }
         // The smallest tile is as fast as larger ones to within a few percent
         // and is compiled in half of the time; but not where B is large and is
         // read across its lines: lines 4 KiB apart share a few places of the
@@ -171,7 +192,16 @@ pub fn candidates(problem: &Problem, target: &Target) -> Vec<Candidate> {
                 lanes,
                 row_blocks,
                 column_blocks,
+                images: false,
             });
+            if target.image_side.is_some() {
+                add(Candidate::Subgroup {
+                    lanes,
+                    row_blocks,
+                    column_blocks,
+                    images: true,
+                });
+            }
         }
     }
     if tall {
@@ -266,6 +296,15 @@ mod tests {
         };
         let wide = candidates(&across, &lavapipe)[0].to_string();
         assert_eq!(wide, "matmul_subgroup 32x64");
+        let images = Target {
+            image_side: Some(16_384),
+            ..lavapipe
+        };
+        let quick = "matmul_subgroup_images 32x32";
+        assert_eq!(candidates(&across, &images)[0].to_string(), quick);
+        assert_eq!(first(256, 512, 784, &images), quick);
+        // A copy of the operands costs more than it saves.
+        assert_eq!(first(64, 64, 64, &images), "matmul_subgroup 32x32");
         assert_eq!(across.to_string(), "matmul 1024x1024x1024 nn");
     }
 

@@ -9,6 +9,7 @@
 mod adapter;
 mod clock;
 mod device;
+mod image;
 mod program;
 mod signal;
 
