@@ -17,16 +17,17 @@ const GAP: u32 = 4;
 /// Bytes of a texel.
 pub const TEXEL: u64 = 16;
 
-/// The columns and rows of the image of a buffer of this many bytes.
+/// The columns and rows of the image of a buffer of this many bytes. Never a
+/// power of two: a driver in software may compile a kernel anew for images
+/// that are one.
 pub fn size(bytes: u64) -> [u32; 2] {
-    let rows = bytes.div_ceil(TEXEL * u64::from(WIDTH)).max(1);
-    [WIDTH + GAP, rows as u32]
+    let rows = bytes.div_ceil(TEXEL * u64::from(WIDTH)).max(3) as u32;
+    [WIDTH + GAP, rows + u32::from(rows.is_power_of_two())]
 }
 
 /// Whether a buffer of this many elements has an image of at most `side` rows.
 pub fn fits(elements: usize, side: u32) -> bool {
-    let row = 4 * WIDTH as usize;
-    WIDTH + GAP <= side && elements.div_ceil(row) <= side as usize
+    size(4 * elements as u64).iter().all(|&size| size <= side)
 }
 
 #[cfg(test)]
@@ -35,9 +36,9 @@ mod tests {
 
     #[test]
     fn sizes_and_limits() {
-        assert_eq!(size(0), [516, 1]);
-        assert_eq!(size(16 * 512), [516, 1]);
-        assert_eq!(size(16 * 512 + 16), [516, 2]);
+        assert_eq!(size(0), [516, 3]);
+        assert_eq!(size(16 * 512 * 4), [516, 5]);
+        assert_eq!(size(16 * 512 * 5 + 16), [516, 6]);
         assert!(fits(2048 * 600, 600) && !fits(2048 * 600 + 1, 600));
         assert!(fits(0, 516) && !fits(0, 515));
     }

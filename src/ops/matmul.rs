@@ -28,6 +28,8 @@ pub use choice::{Candidate, Problem, candidates};
 
 const SOURCE: &str = include_str!("../../shaders/matmul.wgsl");
 const SUBGROUP: &str = include_str!("../../shaders/matmul_subgroup.wgsl");
+const VECTOR: &str = include_str!("../../shaders/matmul_vector.wgsl");
+const OUTER: &str = include_str!("../../shaders/matmul_outer.wgsl");
 const TILED: &str = include_str!("../../shaders/matmul_tiled.wgsl");
 
 /// This file's ops.
@@ -215,6 +217,29 @@ fn kernel(candidate: Candidate, left: &Side, right: &Side, k: usize, target: &Ta
                 ("DEPTH", depth),
             ]);
             (TILED, wide)
+        }
+        Candidate::Vector { lanes } => {
+            // A vector lies in fours however it is turned.
+            settings = vec![
+                ("A_FOURS", 1),
+                ("B_FOURS", 1),
+                ("C_FOURS", 0),
+                ("A_ALONG_K", u32::from(!left.inner_first)),
+                ("B_ALONG_K", 1),
+                ("LANES", lanes),
+            ];
+            (VECTOR, wide)
+        }
+        Candidate::Outer => {
+            let fours = u32::from(right.fours && right.inner_first);
+            settings = vec![
+                ("A_FOURS", 0),
+                ("B_FOURS", fours),
+                ("C_FOURS", u32::from(right.size.is_multiple_of(FOUR))),
+                ("A_ALONG_K", 0),
+                ("B_ALONG_K", 0),
+            ];
+            (OUTER, wide)
         }
         Candidate::Small | Candidate::Rows | Candidate::Tall => {
             // These read single elements, by strides.
@@ -454,8 +479,14 @@ impl Op for Matmul {
             epilogue: whole,
         }];
         if !whole {
-            let (more, sums) =
-                reduce::sum_calls(&[parts, outputs], &[0], 1, product, Operand::Output, 1);
+            let (more, sums) = reduce::sum_calls(
+                &[parts, outputs],
+                &[0],
+                1,
+                [product, Operand::Output],
+                1,
+                target,
+            );
             scratch.extend(more);
             calls.extend(sums);
         }

@@ -19,5 +19,7 @@ pub const PRODUCT: &str = include_str!("../../shaders/lib/product.wgsl");
 /// Blocks of four by four elements of a product's operands; needs [`PRODUCT`].
 /// A template.
 pub const BLOCKS: &str = include_str!("../../shaders/lib/blocks.wgsl");
+/// The parameters of a sum, and the places of its terms.
+pub const SUMS: &str = include_str!("../../shaders/lib/sums.wgsl");
 /// `workgroup_index`: the place of a workgroup along one line.
 pub const GRID: &str = include_str!("../../shaders/lib/grid.wgsl");

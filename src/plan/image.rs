@@ -97,7 +97,7 @@ mod tests {
         assert_eq!((second.inputs[0], third.inputs[1]), (y, y));
         assert_eq!(copies(&plan), [vec![], vec![y], vec![]], "{plan}");
         assert_eq!(imaged(&plan).iter().filter(|m| **m).count(), 3);
-        let image = 516 * 32 * 16;
+        let image = 516 * 33 * 16;
         assert_eq!(plan.bytes(), 5 * 256 * 256 * 4 + 3 * image);
         assert!(plan.to_string().contains("fed, with an image  \"b\""));
         // Elsewhere nothing is an image.

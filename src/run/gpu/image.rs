@@ -38,7 +38,7 @@ impl Image {
     }
 
     /// The image's part from row `y` on.
-    fn from_row(&self, y: u32) -> wgpu::TexelCopyTextureInfo<'_> {
+    fn at_row(&self, y: u32) -> wgpu::TexelCopyTextureInfo<'_> {
         wgpu::TexelCopyTextureInfo {
             origin: wgpu::Origin3d { x: 0, y, z: 0 },
             ..self.texture.as_image_copy()
@@ -52,7 +52,7 @@ impl Image {
         for (start, layout, size) in parts(bytes.len() as u64) {
             let y = (start / ROW) as u32;
             let queue = &inner.queue;
-            queue.write_texture(self.from_row(y), &bytes[start as usize..], layout, size);
+            queue.write_texture(self.at_row(y), &bytes[start as usize..], layout, size);
         }
     }
 
@@ -67,7 +67,7 @@ impl Image {
                     ..layout
                 },
             };
-            encoder.copy_buffer_to_texture(from, self.from_row(y), size);
+            encoder.copy_buffer_to_texture(from, self.at_row(y), size);
         }
     }
 }
