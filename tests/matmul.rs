@@ -113,6 +113,16 @@ fn every_kernel_at_the_edges_of_its_tiles() {
         ([129, 136, 20], false),
         ([5, 6, 300], false),
         ([20, 24, 0], false),
+        // Operands of several rows of an image, the last of them ragged.
+        ([68, 72, 44], false),
+        ([40, 516, 36], false),
+        // A vector, and a short inner axis.
+        ([40, 1, 132], false),
+        ([1, 36, 68], false),
+        ([1, 1, 64], false),
+        ([36, 40, 1], false),
+        ([33, 70, 3], false),
+        ([6, 5, 4], false),
     ] {
         for transpose in TURNS {
             let case = Case {
@@ -135,7 +145,11 @@ fn every_kernel_at_the_edges_of_its_tiles() {
     }
     if matches!(gpu().target().subgroup_size, Some(4 | 8)) {
         let count = seen.iter().filter(|s| s.contains("subgroup")).count();
-        assert_eq!(count, 3, "{seen:?}");
+        let kinds = 1 + usize::from(gpu().target().image_side.is_some());
+        assert_eq!(count, 3 * kinds, "{seen:?}");
+        for kernel in ["matmul_vector", "matmul_outer"] {
+            assert!(seen.iter().any(|s| s == kernel), "{kernel} was not run");
+        }
     } else {
         eprintln!("skipped matmul_subgroup: no subgroups of 4 or 8 on this adapter");
     }
@@ -147,7 +161,14 @@ fn every_kernel_over_broadcast_batches() {
     let mut seen = Vec::new();
     let batches: [[&'static [usize]; 2]; 3] = [[&[3], &[]], [&[], &[2]], [&[2, 1], &[3]]];
     for (batch, transpose) in batches.into_iter().zip([TURNS[0], TURNS[1], TURNS[2]]) {
-        for sizes in [[33, 36, 8], [35, 33, 7], [3, 9, 260]] {
+        for sizes in [
+            [33, 36, 8],
+            [35, 33, 7],
+            [3, 9, 260],
+            [8, 1, 12],
+            [1, 12, 8],
+            [7, 8, 2],
+        ] {
             let case = Case {
                 sizes,
                 batch,
@@ -167,6 +188,8 @@ fn every_kernel_with_a_long_inner_axis() {
         ([33, 20, 4097], TURNS[0]),
         ([33, 20, 8200], TURNS[2]),
         ([3, 40, 9001], TURNS[1]),
+        ([12, 1, 8200], TURNS[0]),
+        ([1, 8, 4100], TURNS[0]),
     ] {
         let case = Case {
             sizes,

@@ -300,6 +300,77 @@ fn faults_in_shaders_are_caught_and_named() {
     }
 }
 
+/// Sums and products in fours, and products of images, which only drivers in
+/// software are given.
+#[test]
+fn faults_in_kernels_for_software_are_caught() {
+    let mut random = Random::new(23);
+    let mut g = Graph::new();
+    let mut feeds = Feeds::new();
+    let mut outputs = Vec::new();
+    let mut leaf = |g: &mut Graph, label: String, dims: &[usize]| {
+        feeds.insert(label.clone(), random.tensor(dims, (-1.0, 1.0)));
+        g.input(&label, dims).unwrap()
+    };
+    let x = leaf(&mut g, "x".to_string(), &[64, 4100]);
+    for axis in [0, 1] {
+        let sum = g.sum(x, &[axis]).unwrap();
+        outputs.push(g.name(sum, &format!("sum {axis}")).unwrap());
+    }
+    for (label, m, n, k) in [
+        ("large", 68, 72, 44),
+        ("vector", 40, 1, 132),
+        ("outer", 12, 20, 1),
+    ] {
+        let left = leaf(&mut g, format!("{label} left"), &[m, k]);
+        let right = leaf(&mut g, format!("{label} right"), &[k, n]);
+        let node = g.matmul(left, right).unwrap();
+        outputs.push(g.name(node, label).unwrap());
+    }
+    let s = Subject {
+        nodes: steps::nodes(&g, &outputs).unwrap(),
+        graph: g,
+        feeds,
+        outputs,
+    };
+    let mut target = gpu().target().clone();
+    if !target.software || !matches!(target.subgroup_size, Some(4 | 8)) {
+        eprintln!("skipped: this adapter is no driver in software with subgroups of 4 or 8");
+        return;
+    }
+    let mut faults = vec![
+        ("sum_rows", "i < stop", "i + 1u < stop", "sum 1"),
+        ("sum_rows", "(sum.z + sum.w)", "sum.z", "sum 1"),
+        ("sum_rows", "total += sum;", "total = sum;", "sum 1"),
+        ("sum_columns", "sum += block;", "sum = block;", "sum 0"),
+        ("sum_columns", "i < stop", "i + 1u < stop", "sum 0"),
+        ("matmul_vector", "total += sum;", "total = sum;", "vector"),
+        ("matmul_vector", "block[3] * four.w", "four.w", "vector"),
+        (
+            "matmul_outer",
+            "row + 3u, column",
+            "row + 2u, column",
+            "outer",
+        ),
+    ];
+    if target.image_side.is_some() {
+        let choice = ("matmul 68x72x44 nn", "matmul_subgroup_images 32x32");
+        target.choices = [(choice.0.to_string(), choice.1.to_string())].into();
+        // The gap at the end of each row, read as if it were values.
+        faults.push(("matmul_subgroup", "i % 512u", "i % 516u", "large"));
+        faults.push(("matmul_subgroup", "i / 512u", "i / 516u", "large"));
+    }
+    let plan = || Plan::with_target(&s.graph, &s.nodes, &target).unwrap();
+    assert_eq!(s.failures(plan()), []);
+    for (kernel, from, to, label) in faults {
+        let failures = s.failures(plant(plan(), kernel, from, to));
+        assert!(
+            failures.iter().any(|c| c.label.contains(label)),
+            "{kernel}: {to} was not caught in {label}: {failures:#?}"
+        );
+    }
+}
+
 #[test]
 fn a_wrong_operand_in_the_plan_is_caught() {
     let s = subject();

@@ -8,19 +8,32 @@
 // columns outside the matrices read something, and what is computed from it is
 // not stored; k outside is for the caller to mask.
 
+// Where texel i of an image is.
+fn texel(i: u32) -> vec2<u32> {
+    return vec2<u32>(i % {IMAGE_WIDTH}u, i / {IMAGE_WIDTH}u);
+}
+
 fn four_of_a(at: u32) -> vec4<f32> {
+//: if A_IMAGE
+    return textureLoad(a, texel(at / 4u));
+//: else
 //: if A_FOURS
     return a[at / 4u];
 //: else
     return vec4<f32>(a[at], a[at + 1u], a[at + 2u], a[at + 3u]);
 //: end
+//: end
 }
 
 fn four_of_b(at: u32) -> vec4<f32> {
+//: if B_IMAGE
+    return textureLoad(b, texel(at / 4u));
+//: else
 //: if B_FOURS
     return b[at / 4u];
 //: else
     return vec4<f32>(b[at], b[at + 1u], b[at + 2u], b[at + 3u]);
+//: end
 //: end
 }
 

@@ -2,7 +2,8 @@
 // a workgroup, and stores. Transposes are a matter of strides.
 //
 // A kernel with FOURS reads or writes four neighbours at a time, which takes
-// rows in memory of whole fours.
+// rows in memory of whole fours. An operand that is an image (IMAGE) is read in
+// fours too: a texel is four neighbours.
 
 struct Params {
     m: u32,
@@ -29,15 +30,23 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+//: if A_IMAGE
+@group(0) @binding(1) var a: texture_storage_2d<rgba32float, read>;
+//: else
 //: if A_FOURS
 @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
 //: else
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 //: end
+//: end
+//: if B_IMAGE
+@group(0) @binding(2) var b: texture_storage_2d<rgba32float, read>;
+//: else
 //: if B_FOURS
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
 //: else
 @group(0) @binding(2) var<storage, read> b: array<f32>;
+//: end
 //: end
 //: if C_FOURS
 @group(0) @binding(3) var<storage, read_write> c: array<vec4<f32>>;

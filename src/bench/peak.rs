@@ -100,6 +100,7 @@ impl Run {
                 entry: label.to_string(),
                 source: format!("{GRID}\n{SOURCE}"),
                 reads: 1,
+                images: Vec::new(),
                 writes: 1,
             }],
             steps: vec![Step {

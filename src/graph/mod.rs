@@ -5,6 +5,7 @@
 //! A graph only grows, and every node's inputs come before it, so the order of
 //! building is a topological order and walking it backwards is a reverse one.
 
+pub mod image;
 mod op;
 mod text;
 

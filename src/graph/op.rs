@@ -129,6 +129,9 @@ pub struct Target {
     pub storage_buffers: u32,
     /// Bytes that one binding may span.
     pub binding_bytes: u64,
+    /// The longest side of an image, where kernels may read images of float32
+    /// and that is quicker than reading a buffer.
+    pub image_side: Option<u32>,
     /// Kernels to take in place of an op's own choice, as measured for this
     /// device: the op's name for a problem (`matmul 256x512x784 nt`, or `matmul`
     /// for all) and its name for the kernel. What an op does not offer for a
@@ -145,6 +148,7 @@ impl Default for Target {
             workgroup_bytes: 16_384,
             storage_buffers: 8,
             binding_bytes: 128 << 20,
+            image_side: None,
             choices: BTreeMap::new(),
         }
     }
@@ -176,6 +180,8 @@ pub struct Kernel {
     /// Numbers for a source or libs with markers (`//: repeat i in COUNT`):
     /// tile sizes, and how operands are read.
     pub settings: Vec<(&'static str, u32)>,
+    /// Which of the call's inputs it reads as images ([`image`](super::image)).
+    pub images: Vec<usize>,
 }
 
 /// One call of a kernel by an op.

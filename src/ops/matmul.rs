@@ -19,7 +19,7 @@ use super::shader_lib::{BLOCKS, EPILOGUE, GRID, PRODUCT};
 use crate::error::{Result, ShapeError};
 use crate::graph::{
     Bounded, Call, Cotangent, Graph, Kernel, Lowering, Meaning, NodeId, Op, Operand, Rule, Sample,
-    Target, Values,
+    Target, Values, image,
 };
 use crate::number;
 use crate::shape::{MAX_RANK, Shape};
@@ -28,6 +28,8 @@ pub use choice::{Candidate, Problem, candidates};
 
 const SOURCE: &str = include_str!("../../shaders/matmul.wgsl");
 const SUBGROUP: &str = include_str!("../../shaders/matmul_subgroup.wgsl");
+const VECTOR: &str = include_str!("../../shaders/matmul_vector.wgsl");
+const OUTER: &str = include_str!("../../shaders/matmul_outer.wgsl");
 const TILED: &str = include_str!("../../shaders/matmul_tiled.wgsl");
 
 /// This file's ops.
@@ -83,6 +85,8 @@ struct Side {
     inner_first: bool,
     /// Whether its lines in memory are of whole fours.
     fours: bool,
+    /// Elements of the whole operand.
+    elements: usize,
     /// Strides along the batch axes.
     batch: Vec<u32>,
 }
@@ -113,6 +117,7 @@ impl Side {
             inner,
             inner_first,
             fours: matrix[1].is_multiple_of(FOUR),
+            elements: shape.numel(),
             batch: words,
         }
     }
@@ -166,7 +171,7 @@ fn choose(problem: &Problem, target: &Target) -> Candidate {
 }
 
 /// The candidate's kernel for operands that lie like these.
-fn kernel(candidate: Candidate, left: &Side, right: &Side, k: usize) -> Kernel {
+fn kernel(candidate: Candidate, left: &Side, right: &Side, k: usize, target: &Target) -> Kernel {
     let thin: &'static [&'static str] = &[GRID, EPILOGUE, PRODUCT];
     let wide: &'static [&'static str] = &[GRID, EPILOGUE, PRODUCT, BLOCKS];
     let mut settings = vec![
@@ -179,12 +184,20 @@ fn kernel(candidate: Candidate, left: &Side, right: &Side, k: usize) -> Kernel {
     .into_iter()
     .map(|(name, on)| (name, u32::from(on)))
     .collect::<Vec<_>>();
+    let mut images = Vec::new();
     let (source, libs) = match candidate {
         Candidate::Subgroup {
             lanes,
             row_blocks,
             column_blocks,
+            images: wanted,
         } => {
+            let side = target.image_side.filter(|_| wanted).unwrap_or(0);
+            for (i, operand) in [left, right].into_iter().enumerate() {
+                if operand.fours && image::fits(operand.elements, side) {
+                    images.push(i);
+                }
+            }
             settings.extend([
                 ("LANES", lanes),
                 ("ROW_BLOCKS", row_blocks),
@@ -205,17 +218,46 @@ fn kernel(candidate: Candidate, left: &Side, right: &Side, k: usize) -> Kernel {
             ]);
             (TILED, wide)
         }
+        Candidate::Vector { lanes } => {
+            // A vector lies in fours however it is turned.
+            settings = vec![
+                ("A_FOURS", 1),
+                ("B_FOURS", 1),
+                ("C_FOURS", 0),
+                ("A_ALONG_K", u32::from(!left.inner_first)),
+                ("B_ALONG_K", 1),
+                ("LANES", lanes),
+            ];
+            (VECTOR, wide)
+        }
+        Candidate::Outer => {
+            let fours = u32::from(right.fours && right.inner_first);
+            settings = vec![
+                ("A_FOURS", 0),
+                ("B_FOURS", fours),
+                ("C_FOURS", u32::from(right.size.is_multiple_of(FOUR))),
+                ("A_ALONG_K", 0),
+                ("B_ALONG_K", 0),
+            ];
+            (OUTER, wide)
+        }
         Candidate::Small | Candidate::Rows | Candidate::Tall => {
             // These read single elements, by strides.
             settings = vec![("A_FOURS", 0), ("B_FOURS", 0), ("C_FOURS", 0)];
             (SOURCE, thin)
         }
     };
+    settings.extend([
+        ("A_IMAGE", u32::from(images.contains(&0))),
+        ("B_IMAGE", u32::from(images.contains(&1))),
+        ("IMAGE_WIDTH", image::WIDTH),
+    ]);
     Kernel {
         entry: candidate.entry(),
         source,
         libs,
         settings,
+        images,
     }
 }
 
@@ -429,7 +471,7 @@ impl Op for Matmul {
             Operand::Scratch(0)
         };
         let mut calls = vec![Call {
-            kernel: kernel(candidate, left, right, k),
+            kernel: kernel(candidate, left, right, k, target),
             params,
             inputs: order.map(Operand::Input).to_vec(),
             output: product,
@@ -437,8 +479,14 @@ impl Op for Matmul {
             epilogue: whole,
         }];
         if !whole {
-            let (more, sums) =
-                reduce::sum_calls(&[parts, outputs], &[0], 1, product, Operand::Output, 1);
+            let (more, sums) = reduce::sum_calls(
+                &[parts, outputs],
+                &[0],
+                1,
+                [product, Operand::Output],
+                1,
+                target,
+            );
             scratch.extend(more);
             calls.extend(sums);
         }

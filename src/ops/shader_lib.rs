@@ -22,5 +22,7 @@ pub const PRODUCT: &str = include_str!("../../shaders/lib/product.wgsl");
 pub const BLOCKS: &str = include_str!("../../shaders/lib/blocks.wgsl");
 /// `divided`: a sum by its number of terms.
 pub const DIVIDE: &str = include_str!("../../shaders/lib/divide.wgsl");
+/// The parameters of a sum, and the places of its terms.
+pub const SUMS: &str = include_str!("../../shaders/lib/sums.wgsl");
 /// `workgroup_index`: the place of a workgroup along one line.
 pub const GRID: &str = include_str!("../../shaders/lib/grid.wgsl");

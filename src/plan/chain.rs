@@ -63,6 +63,7 @@ impl Chain {
                 entry: "main".to_string(),
                 source: chain_text::kernel(self),
                 reads: self.loads.len(),
+                images: Vec::new(),
                 writes: self.stores.len(),
             },
             params: self.params(items as u32, self.is_kept()),

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{BufferId, BufferSpec, Content, Plan};
+use super::{BufferId, BufferSpec, Content, Plan, image};
 
 /// Labels that a shared buffer shows.
 const MOST_LABELS: usize = 3;
@@ -25,6 +25,8 @@ pub(super) fn apply(plan: &mut Plan, share: bool) {
         let piece = pieces(plan, &lives);
         merge(plan, &piece);
     }
+    // Images are alive always: what is read as one is read often.
+    plan.peak_bytes += image::bytes(plan);
 }
 
 /// The first and the last step that touch a buffer which may share its memory.

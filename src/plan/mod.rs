@@ -12,6 +12,7 @@ mod epilogue;
 mod fence;
 mod fold;
 mod fuse;
+pub mod image;
 mod lifetimes;
 mod masks;
 mod nodes;
@@ -93,6 +94,8 @@ pub struct KernelSource {
     pub source: String,
     /// How many buffers it reads.
     pub reads: usize,
+    /// Which of these it reads as images ([`crate::graph::image`]).
+    pub images: Vec<usize>,
     /// How many buffers it writes.
     pub writes: usize,
 }
@@ -223,11 +226,11 @@ impl Plan {
         Planner::new(graph, target, options).plan(outputs)
     }
 
-    /// The bytes of all buffers together: what a run takes. At least
+    /// The bytes of all buffers and images together: what a run takes. At least
     /// [`peak_bytes`](Plan::peak_bytes), and little more.
     pub fn bytes(&self) -> u64 {
         let whole = self.buffers.iter().filter(|b| b.part_of.is_none());
-        whole.map(BufferSpec::bytes).sum()
+        whole.map(BufferSpec::bytes).sum::<u64>() + image::bytes(self)
     }
 }
 
@@ -246,6 +249,7 @@ impl fmt::Display for Plan {
             self.bytes(),
             self.peak_bytes
         )?;
+        let imaged = image::imaged(self);
         for (i, b) in self.buffers.iter().enumerate() {
             let content = match b.content {
                 Content::Fed => "fed",
@@ -258,8 +262,10 @@ impl fmt::Display for Plan {
             };
             writeln!(
                 f,
-                "  b{i}: {} x f32, {content}{part}  \"{}\"",
-                b.elements, b.label
+                "  b{i}: {} x f32, {content}{part}{}  \"{}\"",
+                b.elements,
+                if imaged[i] { ", with an image" } else { "" },
+                b.label
             )?;
         }
         for step in &self.steps {

@@ -552,6 +552,7 @@ fn written_by_hand(call: &Call, epilogue: Option<&Epilogue>) -> Result<KernelSou
         source: template::expand(&text, &settings)
             .map_err(|e| Error::Graph(format!("kernel `{}`: {e}", kernel.entry)))?,
         reads: call.inputs.len(),
+        images: kernel.images.clone(),
         writes: 1,
     })
 }

@@ -40,6 +40,9 @@ pub enum Candidate {
         row_blocks: u32,
         /// Blocks of four columns a lane.
         column_blocks: u32,
+        /// Whether it reads its operands as images, where these are of whole
+        /// fours.
+        images: bool,
     },
     /// `matmul_tiled`: tiles of 64 * blocks.
     Tiled {
@@ -54,6 +57,13 @@ pub enum Candidate {
     Small,
     /// `matmul_rows`: a row an invocation, at most 4 columns.
     Rows,
+    /// `matmul_vector`: a matrix and a vector, four rows an invocation.
+    Vector {
+        /// Invocations of a workgroup.
+        lanes: u32,
+    },
+    /// `matmul_outer`: an inner axis of at most four.
+    Outer,
     /// `matmul_tall`: 4 by 4 elements a workgroup, a long inner axis.
     Tall,
 }
@@ -62,7 +72,10 @@ impl fmt::Display for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [rows, columns] = self.tile();
         match self {
-            Candidate::Subgroup { .. } => write!(f, "matmul_subgroup {rows}x{columns}"),
+            Candidate::Subgroup { images, .. } => {
+                let images = if *images { "_images" } else { "" };
+                write!(f, "matmul_subgroup{images} {rows}x{columns}")
+            }
             Candidate::Tiled { depth, .. } => write!(f, "matmul_tiled {rows}x{columns}x{depth}"),
             _ => f.write_str(self.entry()),
         }
@@ -77,6 +90,8 @@ impl Candidate {
             Candidate::Tiled { .. } => "matmul_tiled",
             Candidate::Small => "matmul_16",
             Candidate::Rows => "matmul_rows",
+            Candidate::Vector { .. } => "matmul_vector",
+            Candidate::Outer => "matmul_outer",
             Candidate::Tall => "matmul_tall",
         }
     }
@@ -89,6 +104,7 @@ impl Candidate {
                 lanes,
                 row_blocks,
                 column_blocks,
+                ..
             } => [4 * lanes * row_blocks, 4 * lanes * column_blocks],
             Candidate::Tiled {
                 row_blocks,
@@ -97,6 +113,8 @@ impl Candidate {
             } => [64 * row_blocks, 64 * column_blocks],
             Candidate::Small => [16, 16],
             Candidate::Rows => [64, 4],
+            Candidate::Vector { lanes } => [4 * lanes, 1],
+            Candidate::Outer => [32, 32],
             Candidate::Tall => [4, 4],
         };
         [rows as usize, columns as usize]
@@ -105,7 +123,10 @@ impl Candidate {
     /// Whether the thinner operand must come second: the product is then
     /// computed as its transpose.
     pub(super) fn thin(&self) -> bool {
-        matches!(self, Candidate::Rows | Candidate::Tall)
+        matches!(
+            self,
+            Candidate::Rows | Candidate::Tall | Candidate::Vector { .. }
+        )
     }
 
     /// Whether `target` can run it.
@@ -122,10 +143,13 @@ impl Candidate {
                 target.workgroup_invocations >= 256 && target.workgroup_bytes >= bytes
             }
             Candidate::Small => target.workgroup_invocations >= 256,
-            Candidate::Rows | Candidate::Tall => true,
+            Candidate::Rows | Candidate::Tall | Candidate::Vector { .. } | Candidate::Outer => true,
         }
     }
 }
+
+/// The multiplications from which on operands are read as images.
+const IMAGES_FROM: usize = 1 << 24;
 
 /// The kernels that can solve the problem on `target`, the one to take unless
 /// measurement says otherwise first.
@@ -152,10 +176,31 @@ pub fn candidates(problem: &Problem, target: &Target) -> Vec<Candidate> {
     if tall && (thin <= 4 || vector.is_none()) {
         add(Candidate::Tall);
     }
+    if let Some(lanes) = vector
+        && thin == 1
+        && k > 0
+        && in_fours(problem)
+    {
+        add(Candidate::Vector { lanes });
+    }
     if thin <= 4 {
         add(Candidate::Rows);
     }
+    if vector.is_some() && (1..=4).contains(&k) && thin > 4 {
+        add(Candidate::Outer);
+    }
     if let Some(lanes) = vector {
+        // Images are read in half of the time, but what was computed has to be
+        // copied first, which small products do not make good.
+        let large = m.saturating_mul(n).saturating_mul(k) >= IMAGES_FROM;
+        if target.image_side.is_some() && large {
+            add(Candidate::Subgroup {
+                lanes,
+                row_blocks: 1,
+                column_blocks: 1,
+                images: true,
+            });
+        }
         // The smallest tile is as fast as larger ones to within a few percent
         // and is compiled in half of the time; but not where B is large and is
         // read across its lines: lines 4 KiB apart share a few places of the
@@ -171,7 +216,16 @@ pub fn candidates(problem: &Problem, target: &Target) -> Vec<Candidate> {
                 lanes,
                 row_blocks,
                 column_blocks,
+                images: false,
             });
+            if target.image_side.is_some() {
+                add(Candidate::Subgroup {
+                    lanes,
+                    row_blocks,
+                    column_blocks,
+                    images: true,
+                });
+            }
         }
     }
     if tall {
@@ -189,6 +243,18 @@ pub fn candidates(problem: &Problem, target: &Target) -> Vec<Candidate> {
     }
     add(Candidate::Small);
     list
+}
+
+/// Whether a matrix and a vector can both be read in fours.
+fn in_fours(problem: &Problem) -> bool {
+    let &Problem { m, n, k, .. } = problem;
+    let line = match n {
+        1 if problem.transpose_a => m,
+        1 => k,
+        _ if problem.transpose_b => k,
+        _ => n,
+    };
+    line.is_multiple_of(4) && k.is_multiple_of(4)
 }
 
 /// Tiles of `matmul_tiled`, the default first. A large tile reads less from
@@ -255,6 +321,11 @@ mod tests {
             (4, 2, 65_536, "matmul_tall", "matmul_tall"),
             (10, 100, 300, "matmul_16", "matmul_subgroup 32x32"),
             (10, 64, 1024, "matmul_tall", "matmul_subgroup 32x32"),
+            (256, 1, 256, "matmul_rows", "matmul_vector"),
+            (1, 256, 256, "matmul_rows", "matmul_vector"),
+            (256, 1, 254, "matmul_rows", "matmul_rows"),
+            (256, 256, 1, "matmul_tiled 64x64x16", "matmul_outer"),
+            (4, 256, 1, "matmul_rows", "matmul_rows"),
         ] {
             assert_eq!(first(m, n, k, &gpu), on_gpu, "{m} {n} {k}");
             assert_eq!(first(m, n, k, &lavapipe), in_software, "{m} {n} {k}");
@@ -266,6 +337,15 @@ mod tests {
         };
         let wide = candidates(&across, &lavapipe)[0].to_string();
         assert_eq!(wide, "matmul_subgroup 32x64");
+        let images = Target {
+            image_side: Some(16_384),
+            ..lavapipe
+        };
+        let quick = "matmul_subgroup_images 32x32";
+        assert_eq!(candidates(&across, &images)[0].to_string(), quick);
+        assert_eq!(first(256, 512, 784, &images), quick);
+        // A copy of the operands costs more than it saves.
+        assert_eq!(first(64, 64, 64, &images), "matmul_subgroup 32x32");
         assert_eq!(across.to_string(), "matmul 1024x1024x1024 nn");
     }
 

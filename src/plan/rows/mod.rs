@@ -166,6 +166,7 @@ impl RowProgram {
             entry: "rows".to_string(),
             source: text.source,
             reads: region.leaves.len() + buffers,
+            images: Vec::new(),
             writes: 1 + usize::from(!stores.is_empty()),
         };
         let finish = if count == 0 {
@@ -212,6 +213,7 @@ fn finish(schedule: &Schedule, sums: usize, tables: &[u32]) -> Vec<Finish> {
                 entry: "rows_finish".to_string(),
                 source: join(&[GRID, DIVIDE], FINISH),
                 reads: 1,
+                images: Vec::new(),
                 writes: 1,
             },
             params,

@@ -266,6 +266,7 @@ impl WorkgroupProgram {
                     entry: "phases".to_string(),
                     source: text.source,
                     reads: 0,
+                    images: Vec::new(),
                     writes: 1,
                 },
                 params: text.params,

@@ -1,5 +1,5 @@
 //! Where the time of a run goes: the host's clock around each part, and the
-//! device's own timestamps at both ends of the pass, where it has them.
+//! device's own timestamps at both ends of its passes, where it has them.
 
 use std::sync::Arc;
 
@@ -59,13 +59,14 @@ impl Clock {
         }
     }
 
-    /// What tells a pass to stamp its begin and end.
-    pub fn writes(&self) -> wgpu::ComputePassTimestampWrites<'_> {
-        wgpu::ComputePassTimestampWrites {
+    /// What tells a pass to stamp its begin, if it is the `first`, and its end,
+    /// if it is the `last`.
+    pub fn writes(&self, first: bool, last: bool) -> Option<wgpu::ComputePassTimestampWrites<'_>> {
+        (first || last).then_some(wgpu::ComputePassTimestampWrites {
             query_set: &self.set,
-            beginning_of_pass_write_index: Some(0),
-            end_of_pass_write_index: Some(1),
-        }
+            beginning_of_pass_write_index: first.then_some(0),
+            end_of_pass_write_index: last.then_some(1),
+        })
     }
 
     /// Sends the stamps to where the host can read them.

@@ -165,9 +165,16 @@ fn in_parallel<T: Sync, M: Send>(
     made.sort_by_key(|(i, _)| *i);
     made.into_iter().map(|(_, made)| made).collect()
 }
+/// The format of images: four floats a texel.
+pub(super) const IMAGE: wgpu::TextureFormat = wgpu::TextureFormat::Rgba32Float;
 
 /// What a plan must know of a device with these features and limits.
-fn target(info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wgpu::Features) -> Target {
+fn target(
+    info: &wgpu::AdapterInfo,
+    limits: &wgpu::Limits,
+    features: wgpu::Features,
+    images: bool,
+) -> Target {
     let fixed = info.subgroup_min_size == info.subgroup_max_size && info.subgroup_min_size > 1;
     Target {
         subgroup_size: (features.contains(wgpu::Features::SUBGROUP) && fixed)
@@ -177,6 +184,9 @@ fn target(info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wgpu::Featu
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
         storage_buffers: limits.max_storage_buffers_per_shader_stage,
         binding_bytes: limits.max_storage_buffer_binding_size,
+        // A GPU reads buffers as fast.
+        image_side: (images && info.device_type == wgpu::DeviceType::Cpu)
+            .then_some(limits.max_texture_dimension_2d),
         choices: Default::default(),
     }
 }
@@ -214,7 +224,12 @@ impl Gpu {
         } else {
             adapter.features() & WANTED
         };
-        let target = target(&adapter.get_info(), &limits, features);
+        let images = adapter.get_texture_format_features(IMAGE);
+        let images = images
+            .allowed_usages
+            .contains(wgpu::TextureUsages::STORAGE_BINDING)
+            && (images.flags).contains(wgpu::TextureFormatFeatureFlags::STORAGE_READ_ONLY);
+        let target = target(&adapter.get_info(), &limits, features, images);
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("wgrad"),
@@ -454,10 +469,15 @@ impl Inner {
         };
         let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform)];
         for i in 0..kernel.reads {
-            entries.push(entry(
-                i + 1,
-                wgpu::BufferBindingType::Storage { read_only: true },
-            ));
+            let mut read = entry(i + 1, wgpu::BufferBindingType::Storage { read_only: true });
+            if kernel.images.contains(&i) {
+                read.ty = wgpu::BindingType::StorageTexture {
+                    access: wgpu::StorageTextureAccess::ReadOnly,
+                    format: IMAGE,
+                    view_dimension: wgpu::TextureViewDimension::D2,
+                };
+            }
+            entries.push(read);
         }
         for i in 0..kernel.writes {
             entries.push(entry(

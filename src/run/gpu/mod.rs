@@ -9,6 +9,7 @@
 mod adapter;
 mod clock;
 mod device;
+mod image;
 mod pipeline_cache;
 mod program;
 mod signal;

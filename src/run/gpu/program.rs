@@ -1,6 +1,7 @@
 //! A compiled plan: made once, run many times. Everything a run needs exists
 //! before the first one, and a run is one submission.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 #[cfg(not(target_arch = "wasm32"))]
 use std::time::Instant;
@@ -9,12 +10,14 @@ use super::clock::Clock;
 #[cfg(not(target_arch = "wasm32"))]
 use super::clock::Timing;
 use super::device::{Gpu, Inner, Pipeline};
+use super::image::Image;
 use super::signal::Signal;
 use crate::error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::graph::Graph;
 use crate::graph::NodeId;
-use crate::plan::{Content, Output, Plan, stride};
+use crate::graph::image::size;
+use crate::plan::{BufferId, Content, Output, Plan, image, stride};
 use crate::run::{Feeds, check_feed, missing_feed};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -56,11 +59,20 @@ struct Dispatch {
     grid: [u32; 2],
 }
 
+/// Dispatches that follow each other, and the buffers whose images are copied
+/// before them.
+struct Segment {
+    copies: Vec<BufferId>,
+    dispatches: Range<usize>,
+}
+
 /// Where a value is on the device.
-struct Place {
-    buffer: wgpu::Buffer,
-    offset: u64,
-    bytes: u64,
+pub(super) struct Place {
+    pub buffer: wgpu::Buffer,
+    pub offset: u64,
+    pub bytes: u64,
+    /// Where kernels read it as an image.
+    image: Option<Image>,
 }
 
 /// A plan with its pipelines, bind groups and buffers on one device.
@@ -69,6 +81,7 @@ pub struct Program {
     plan: Plan,
     buffers: Vec<Place>,
     dispatches: Vec<Dispatch>,
+    segments: Vec<Segment>,
     staging: wgpu::Buffer,
     /// Bytes of each output on the device, all replicas together.
     sizes: Vec<u64>,
@@ -100,6 +113,7 @@ impl Gpu {
         let buffers = inner.scoped(|| make_buffers(inner, &plan)).await?;
         let pipelines = inner.pipelines(&plan.kernels).await?;
         inner.save_pipelines();
+        let segments = segments(&plan);
         let dispatches = inner
             .scoped(|| make_dispatches(inner, &plan, &buffers, &pipelines))
             .await?;
@@ -128,6 +142,7 @@ impl Gpu {
             reading: vec![true; plan.outputs.len()],
             sizes,
             plan,
+            segments,
             buffers,
             dispatches,
             staging,
@@ -145,7 +160,16 @@ fn check_limits(inner: &Inner, plan: &Plan) -> Result<()> {
         .limits
         .max_storage_buffer_binding_size
         .min(inner.limits.max_buffer_size);
-    for spec in &plan.buffers {
+    let side = inner.limits.max_texture_dimension_2d;
+    for (spec, imaged) in plan.buffers.iter().zip(image::imaged(plan)) {
+        let [_, rows] = size(spec.bytes());
+        if imaged && rows > side {
+            return Err(Error::Limit(format!(
+                "`{}` needs an image of {rows} rows, but this adapter has at most {side}; split \
+                 the batch, or choose another kernel",
+                spec.label
+            )));
+        }
         if spec.bytes() > most {
             return Err(Error::Limit(format!(
                 "`{}` needs a buffer of {} bytes, but this adapter binds at most {most}; if it \
@@ -163,18 +187,22 @@ fn make_buffers(inner: &Inner, plan: &Plan) -> Vec<Place> {
     let usage =
         wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
     let mut places: Vec<Place> = Vec::with_capacity(plan.buffers.len());
-    for spec in &plan.buffers {
+    let imaged = image::imaged(plan);
+    for (spec, imaged) in plan.buffers.iter().zip(imaged) {
+        let image = imaged.then(|| Image::new(inner, &spec.label, spec.bytes()));
         let place = match spec.part_of {
             // The whole comes before its parts.
             Some((whole, first)) => Place {
                 buffer: places[whole.index()].buffer.clone(),
                 offset: first as u64 * 4,
                 bytes: spec.bytes(),
+                image,
             },
             None => Place {
                 buffer: inner.buffer(&spec.label, spec.bytes(), usage),
                 offset: 0,
                 bytes: spec.bytes(),
+                image,
             },
         };
         if let Content::Constant(value) = &spec.content {
@@ -189,7 +217,30 @@ fn write(inner: &Inner, place: &Place, values: &[f32]) {
     if !values.is_empty() {
         let bytes = bytemuck::cast_slice(values);
         inner.queue.write_buffer(&place.buffer, place.offset, bytes);
+        if let Some(image) = &place.image {
+            image.write(inner, values);
+        }
     }
+}
+
+/// The steps cut where images have to be copied.
+fn segments(plan: &Plan) -> Vec<Segment> {
+    let mut segments = vec![Segment {
+        copies: Vec::new(),
+        dispatches: 0..0,
+    }];
+    for (i, copies) in image::copies(plan).into_iter().enumerate() {
+        if !copies.is_empty() {
+            segments.push(Segment {
+                copies,
+                dispatches: i..i,
+            });
+        }
+        if let Some(segment) = segments.last_mut() {
+            segment.dispatches.end = i + 1;
+        }
+    }
+    segments
 }
 
 fn binding(place: &Place) -> wgpu::BindingResource<'_> {
@@ -237,10 +288,16 @@ fn make_dispatches(
             }),
         }];
         let bound = step.inputs.iter().chain(&step.outputs);
+        let images = &plan.kernels[step.kernel].images;
         for (i, id) in bound.enumerate() {
+            let place = &buffers[id.index()];
+            let image = place.image.as_ref().filter(|_| images.contains(&i));
             entries.push(wgpu::BindGroupEntry {
                 binding: i as u32 + 1,
-                resource: binding(&buffers[id.index()]),
+                resource: match image {
+                    Some(image) => wgpu::BindingResource::TextureView(&image.view),
+                    None => binding(place),
+                },
             });
         }
         inner.made.bind_groups.fetch_add(1, Ordering::Relaxed);
@@ -452,16 +509,32 @@ impl Program {
                 .create_command_encoder(&wgpu::CommandEncoderDescriptor {
                     label: Some("wgrad run"),
                 });
-        {
+        // One pass, but for copies, which no pass may contain.
+        let copying = self.segments.iter().filter(|s| !s.copies.is_empty());
+        let last = steps as usize * copying.count();
+        let mut segments = (0..steps).flat_map(|_| &self.segments).peekable();
+        let mut passes = 0;
+        while let Some(segment) = segments.next() {
+            for &id in &segment.copies {
+                let place = &self.buffers[id.index()];
+                if let Some(image) = &place.image {
+                    image.copy(&mut encoder, place);
+                }
+            }
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                 label: Some("forward, then reverse"),
-                timestamp_writes: clock.map(Clock::writes),
+                timestamp_writes: clock.and_then(|c| c.writes(passes == 0, passes == last)),
             });
-            for dispatch in (0..steps).flat_map(|_| &self.dispatches) {
-                pass.set_pipeline(&dispatch.pipeline.pipeline);
-                pass.set_bind_group(0, &dispatch.bind_group, &[]);
-                pass.dispatch_workgroups(dispatch.grid[0], dispatch.grid[1], 1);
+            let mut next = Some(segment);
+            while let Some(segment) = next {
+                for dispatch in &self.dispatches[segment.dispatches.clone()] {
+                    pass.set_pipeline(&dispatch.pipeline.pipeline);
+                    pass.set_bind_group(0, &dispatch.bind_group, &[]);
+                    pass.dispatch_workgroups(dispatch.grid[0], dispatch.grid[1], 1);
+                }
+                next = segments.next_if(|s| s.copies.is_empty());
             }
+            passes += 1;
         }
         // What is read lies in the staging buffer without gaps, from its start.
         let mut offset = 0;

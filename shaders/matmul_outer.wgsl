@@ -1,0 +1,37 @@
+// C = op(A) op(B) with an inner axis of at most four, such as the product of a
+// column and a row, for drivers in software: little is computed, so each number
+// is read once for a block of four by four, and stored in fours.
+
+@compute @workgroup_size(64)
+fn matmul_outer(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let j = job(workgroup_index(wid, count), 32u, 32u);
+    let row = j.row + 4u * (lane / 8u);
+    let column = j.column + 4u * (lane % 8u);
+    var sum = mat4x4<f32>();
+    for (var k = j.k_begin; k < j.k_end; k += 1u) {
+        let at_a = j.a_offset + row * params.a_m + k * params.a_k;
+        let at_b = j.b_offset + column * params.b_n + k * params.b_k;
+//: if B_FOURS
+        let four = four_of_b(at_b);
+//: else
+        let four = vec4<f32>(
+            b[at_b],
+            b[at_b + params.b_n],
+            b[at_b + 2u * params.b_n],
+            b[at_b + 3u * params.b_n],
+        );
+//: end
+        sum[0] += a[at_a] * four;
+        sum[1] += a[at_a + params.a_m] * four;
+        sum[2] += a[at_a + 2u * params.a_m] * four;
+        sum[3] += a[at_a + 3u * params.a_m] * four;
+    }
+    store4(j, row, column, sum[0]);
+    store4(j, row + 1u, column, sum[1]);
+    store4(j, row + 2u, column, sum[2]);
+    store4(j, row + 3u, column, sum[3]);
+}
