@@ -245,7 +245,15 @@ fn the_kernel_is_there_to_be_read() {
 /// against the reference, and the bits are those that it has alone.
 #[test]
 fn replicas_are_networks_of_their_own() {
-    for (sizes, batch, replicas) in [(&[5, 7, 3, 1][..], 9, 13), (&[32, 32, 32, 4], 32, 3)] {
+    for (sizes, batch, replicas, rows) in [
+        (&[5, 7, 3, 1][..], 9, 13, false),
+        (&[32, 32, 32, 4], 32, 3, false),
+        // Row programs: whole fours, a rest, one row, and rows one by one.
+        (&[4, 2, 1], 64, 9, true),
+        (&[4, 2, 1], 7, 70, true),
+        (&[3, 2, 1], 1, 5, true),
+        (&[8, 6, 3, 2], 22, 4, true),
+    ] {
         let mut random = Random::new(7);
         let Subject {
             graph,
@@ -268,10 +276,15 @@ fn replicas_are_networks_of_their_own() {
         for target in targets() {
             let plan = |replicas| {
                 let options = PlanOptions {
+                    rows,
                     replicas,
                     ..options()
                 };
-                Plan::with_options(&graph, &wanted, &target, &options).unwrap()
+                let plan = Plan::with_options(&graph, &wanted, &target, &options).unwrap();
+                assert_eq!(plan.steps.len(), 1, "{plan}");
+                let name = if rows { "rows[" } else { "workgroup[" };
+                assert!(plan.kernels[0].label.starts_with(name), "{plan}");
+                plan
             };
             let run = |plan: Plan, feeds: &Feeds| {
                 let mut program = pollster::block_on(gpu().compile_plan(plan)).unwrap();

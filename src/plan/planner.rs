@@ -57,16 +57,24 @@ impl<'g> Planner<'g> {
         }
         let needed = self.graph.reachable(outputs)?;
         let regions = self.regions(&needed, outputs);
-        let done = self.in_a_workgroup(&needed, &regions, outputs)?;
-        if !done && self.options.replicas == 1 {
+        let replicas = self.options.replicas;
+        let rows = self.is_one_row_program(&needed, &regions);
+        let alone = |region| replicas == 1 || RowProgram::is_alone(self.graph, region, self.target);
+        // A row program that does it all keeps more in registers.
+        if rows && regions.iter().all(alone) {
             self.op_by_op(&needed, &regions, outputs)?;
-        } else if !done {
-            return Err(Error::Limit(format!(
-                "{} networks side by side take one workgroup each, and this one's step does not \
-                 fit one: make the batch or the layers smaller, or run the networks one after \
-                 the other",
-                self.options.replicas
-            )));
+        } else if !self.in_a_workgroup(&needed, outputs)? {
+            if replicas > 1 {
+                return Err(Error::Limit(format!(
+                    "{replicas} networks side by side take one workgroup each, and this one's \
+                     step does not fit one: make the batch or the layers smaller, or run the \
+                     networks one after the other"
+                )));
+            }
+            self.op_by_op(&needed, &regions, outputs)?;
+        }
+        if replicas > 1 {
+            self.check_replicas()?;
         }
         lifetimes::apply(&mut self.plan, self.options.share);
         Ok(self.plan)
@@ -91,27 +99,38 @@ impl<'g> Planner<'g> {
         self.read_back(&nodes, outputs)
     }
 
+    /// Whether one row program computes everything.
+    fn is_one_row_program(&self, needed: &[bool], regions: &[Region]) -> bool {
+        let is_op = |&id: &NodeId| self.graph.node(id).is_ok_and(|n| n.op().is_some());
+        let ids = self.graph.nodes().map(|(id, _)| id);
+        let ops = ids.filter(|id| needed[id.index()]).filter(is_op).count();
+        matches!(regions, [region] if region.members().count() == ops)
+    }
+
+    /// Refuses more networks than a buffer has room for.
+    fn check_replicas(&self) -> Result<()> {
+        let (replicas, most) = (self.options.replicas as u64, self.target.binding_bytes);
+        let large = self.plan.buffers.iter().max_by_key(|b| b.bytes());
+        match large {
+            Some(spec) if spec.bytes() > most => Err(Error::Limit(format!(
+                "{replicas} networks side by side need {} bytes in one buffer (\"{}\"), but this \
+                 adapter binds at most {most}; make it {} networks or fewer",
+                spec.bytes(),
+                spec.label,
+                most / spec.bytes().div_ceil(replicas)
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Plans a workgroup program for everything, if it is worth it; says whether
     /// it did.
-    fn in_a_workgroup(
-        &mut self,
-        needed: &[bool],
-        regions: &[Region],
-        outputs: &[NodeId],
-    ) -> Result<bool> {
+    fn in_a_workgroup(&mut self, needed: &[bool], outputs: &[NodeId]) -> Result<bool> {
         let replicas = self.options.replicas;
         if !self.options.fuse || (!self.options.workgroup && replicas == 1) {
             return Ok(false);
         }
         let order = Order::new(self.graph, needed, &[])?;
-        // A row program that does it all keeps more in registers.
-        let in_rows: Vec<NodeId> = regions.iter().flat_map(Region::members).collect();
-        let is_op = |&id: &NodeId| self.graph.node(id).is_ok_and(|n| n.op().is_some());
-        let ids = self.graph.nodes().map(|(id, _)| id);
-        let ops = ids.filter(|id| needed[id.index()]).filter(is_op).count();
-        if regions.len() == 1 && in_rows.len() == ops && replicas == 1 {
-            return Ok(false);
-        }
         let nodes = Nodes::new(self.graph, outputs, self.target, order, true)?;
         let groups = fuse::groups(self.graph, &nodes, self.target, true)?;
         let found = WorkgroupProgram::find(self.graph, &nodes, &groups, self.target, replicas)?;
@@ -268,9 +287,21 @@ impl<'g> Planner<'g> {
                 buffers.push(buffer);
                 buffers.len() - 1
             });
-            shared.push(SharedAt { buffer, first });
+            let leaf = self.graph.node(nodes.holder(id))?;
+            let own = self.options.replicas > 1 && leaf.is_fed();
+            shared.push(SharedAt {
+                buffer,
+                first,
+                each: if own { stride(leaf.shape.numel()) } else { 0 },
+            });
         }
-        let program = RowProgram::new(self.graph, region, &shared, self.target);
+        let program = RowProgram::new(
+            self.graph,
+            region,
+            &shared,
+            self.target,
+            self.options.replicas,
+        );
         let mut reads = Vec::with_capacity(region.leaves.len() + buffers.len());
         for &leaf in &region.leaves {
             reads.push(self.at(nodes.holder(leaf))?);

@@ -17,7 +17,7 @@ pub use schedule::Schedule;
 pub use text::SharedAt;
 
 use super::planner::join;
-use super::{KernelSource, SLICE};
+use super::{KernelSource, SLICE, stride};
 use crate::graph::{Graph, NodeId, Target};
 use crate::ops::shader_lib::{DIVIDE, GRID};
 use crate::shape::Shape;
@@ -114,16 +114,34 @@ fn split(
 }
 
 impl RowProgram {
+    /// Whether one workgroup does a region's whole batch.
+    pub fn is_alone(graph: &Graph, region: &Region, target: &Target) -> bool {
+        let sums = region.sums.iter().map(|m| graph.shape(m.node));
+        let count = sums.map(|shape| shape.map_or(0, Shape::numel)).sum();
+        Schedule::new(region.rows, count, target).workgroups == 1
+    }
+
     /// The program of a region; `shared` says where each of `region.shared`
-    /// is found.
-    pub fn new(graph: &Graph, region: &Region, shared: &[SharedAt], target: &Target) -> RowProgram {
+    /// is found. Several `replicas` take a region of which
+    /// [`is_alone`](RowProgram::is_alone) holds.
+    pub fn new(
+        graph: &Graph,
+        region: &Region,
+        shared: &[SharedAt],
+        target: &Target,
+        replicas: usize,
+    ) -> RowProgram {
         let numel = |id: NodeId| graph.shape(id).map_or(0, Shape::numel);
-        let (sums, sums_elements) = slices(region.sums.iter().map(|m| m.node), numel);
-        let (stores, stores_elements) = slices(region.stores.iter().copied(), numel);
+        let all = |id: NodeId| match replicas {
+            1 => numel(id),
+            n => n * stride(numel(id)),
+        };
+        let (sums, sums_elements) = slices(region.sums.iter().map(|m| m.node), all);
+        let (stores, stores_elements) = slices(region.stores.iter().copied(), all);
         let count: usize = sums.iter().map(|&(id, _)| numel(id)).sum();
         let schedule = Schedule::new(region.rows, count, target);
         let ragged = !region.rows.is_multiple_of(schedule::ROWS);
-        let text = text::write(graph, region, schedule.lanes, ragged, shared);
+        let text = text::write(graph, region, schedule.lanes, ragged, shared, replicas);
 
         let mut place = Vec::with_capacity(count);
         let mut divisor = Vec::with_capacity(count);
@@ -139,7 +157,13 @@ impl RowProgram {
         }
         place.resize(region::MOST_SUMS, 0);
         divisor.resize(region::MOST_SUMS, 1.0_f32.to_bits());
-        let tables = [place, divisor].concat();
+        let mut tables = [place, divisor].concat();
+        if replicas > 1 {
+            let of = |&(id, _): &(NodeId, usize)| vec![stride(numel(id)) as u32; numel(id)];
+            let mut each: Vec<u32> = sums.iter().flat_map(of).collect();
+            each.resize(region::MOST_SUMS, 0);
+            tables.extend(each);
+        }
 
         let only = schedule.workgroups == 1;
         let head = [
@@ -177,7 +201,7 @@ impl RowProgram {
         RowProgram {
             kernel,
             params,
-            workgroups: schedule.workgroups as u64,
+            workgroups: (replicas * schedule.workgroups) as u64,
             finish,
             sums,
             sums_elements,

@@ -11,10 +11,11 @@ use std::collections::HashMap;
 use super::elements::{Elements, PART};
 use super::region::{Act, Member, Region};
 use super::schedule::{Lanes, QUADS};
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, Kind, NodeId};
 use crate::number;
 use crate::ops::shader_lib::{DIVIDE, GRID};
 use crate::plan::fence::{fence, fence4};
+use crate::plan::stride;
 use crate::shape::Shape;
 
 const FOUR: &str = include_str!("../../../shaders/rows/four.wgsl");
@@ -31,23 +32,25 @@ pub(super) struct Text {
     pub constants: Vec<f32>,
 }
 
-/// Where a shared value is: which of the kernel's buffers of shared values, and
-/// its first element there.
+/// Where a shared value is: which of the kernel's buffers of shared values, its
+/// first element there, and how far the next replica's is (0: all have the same).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SharedAt {
     pub buffer: usize,
     pub first: usize,
+    pub each: usize,
 }
 
 /// Writes the kernel of `region` for workgroups of `lanes`. `ragged` says that
 /// the last four rows are not all there; `shared` says where each shared value
-/// is found.
+/// is found. Of several `replicas` each has one workgroup.
 pub(super) fn write(
     graph: &Graph,
     region: &Region,
     lanes: Lanes,
     ragged: bool,
     shared: &[SharedAt],
+    replicas: usize,
 ) -> Text {
     // A long body is written once, and its rows taken one by one: a driver's
     // compiler takes time in proportion to the text.
@@ -57,6 +60,7 @@ pub(super) fn write(
         ragged: ragged && !single,
         single,
         shared,
+        replicas,
         elements: Elements::new(graph, !single),
         text: String::new(),
     };
@@ -73,6 +77,8 @@ struct Writer<'g> {
     /// Rows are loaded one by one.
     single: bool,
     shared: &'g [SharedAt],
+    /// Networks, a workgroup each.
+    replicas: usize,
     elements: Elements<'g>,
     text: String,
 }
@@ -129,6 +135,10 @@ impl<'g> Writer<'g> {
         self.put("    unused_c: u32,");
         self.put("    place: array<vec4<u32>, 24>,");
         self.put("    divisor: array<vec4<f32>, 24>,");
+        if self.replicas > 1 {
+            self.put("    // From a sum of one replica to that of the next.");
+            self.put("    each: array<vec4<u32>, 24>,");
+        }
         let vectors = self.elements.constants.len().div_ceil(4);
         if vectors > 0 {
             self.put(&format!("    settings: array<vec4<f32>, {vectors}>,"));
@@ -268,12 +278,24 @@ impl<'g> Writer<'g> {
     /// The shared values, brought to where every row finds them.
     fn load_shared(&mut self) {
         let region = self.region;
-        self.put("fn load_shared() {");
+        match self.replicas {
+            1 => self.put("fn load_shared() {"),
+            _ => self.put("fn load_shared(replica: u32) {"),
+        }
         for (i, &value) in region.shared.iter().enumerate() {
             let numel = self.shape(value).numel();
-            let SharedAt { buffer, first } = self.shared[i];
+            let SharedAt {
+                buffer,
+                first,
+                each,
+            } = self.shared[i];
+            let own = match each {
+                0 => String::new(),
+                each => format!(" + {each}u * replica"),
+            };
             for e in 0..numel {
-                self.put(&format!("    w{i}[{e}] = shared{buffer}[{}];", first + e));
+                let at = first + e;
+                self.put(&format!("    w{i}[{e}] = shared{buffer}[{at}{own}];"));
             }
         }
         for m in &region.inline {
@@ -413,8 +435,18 @@ impl<'g> Writer<'g> {
         self.put("    @builtin(num_workgroups) count: vec3<u32>,");
         self.put("    @builtin(local_invocation_index) lane: u32,");
         self.put(") {");
-        self.put("    let group = workgroup_index(wid, count);");
-        self.put("    load_shared();");
+        if self.replicas > 1 {
+            self.put("    // A network each workgroup.");
+            self.put("    let replica = workgroup_index(wid, count);");
+            self.put(&format!("    if (replica >= {}u) {{", self.replicas));
+            self.put("        return;");
+            self.put("    }");
+            self.put("    let group = 0u;");
+            self.put("    load_shared(replica);");
+        } else {
+            self.put("    let group = workgroup_index(wid, count);");
+            self.put("    load_shared();");
+        }
         self.put("    for (var b = 0u; b < params.blocks; b += 1u) {");
         self.put(&format!(
             "        for (var i = 0u; i < {QUADS}u; i += 1u) {{"
@@ -438,9 +470,14 @@ impl<'g> Writer<'g> {
             self.put("    if (lane == 0u && params.only == 1u) {");
             self.put("        for (var s = 0u; s < SUMS; s += 1u) {");
             self.put("            let divisor = params.divisor[s / 4u][s % 4u];");
-            self.put(
-                "            sums[params.place[s / 4u][s % 4u]] = divided(total[s], divisor);",
-            );
+            self.put("            let place = params.place[s / 4u][s % 4u];");
+            let own = match self.replicas {
+                1 => "",
+                _ => " + params.each[s / 4u][s % 4u] * replica",
+            };
+            self.put(&format!(
+                "            sums[place{own}] = divided(total[s], divisor);"
+            ));
             self.put("        }");
             self.put("    } else if (lane == 0u) {");
             self.put("        for (var s = 0u; s < SUMS; s += 1u) {");
@@ -451,13 +488,25 @@ impl<'g> Writer<'g> {
         self.put("}");
     }
 
+    /// What an index into a value by row takes to be that of the replica's own:
+    /// ` + 16u * replica`, in elements or in blocks of four.
+    fn own(&self, id: NodeId, unit: usize) -> String {
+        let constant = matches!(self.elements.node(id).kind, Kind::Constant(_));
+        if self.replicas == 1 || constant {
+            return String::new();
+        }
+        let each = stride(self.shape(id).numel()) / unit;
+        format!(" + {each}u * replica")
+    }
+
     /// Four rows in a loop: loads, the call, and the stores.
     fn quad_in_a_loop(&mut self) {
         let region = self.region;
         let mut arguments = Vec::new();
         for (i, &leaf) in region.leaves.iter().enumerate() {
             let size = self.row_size(leaf);
-            arguments.extend((0..size).map(|e| format!("leaf{i}[at * {size}u + {e}u]")));
+            let own = self.own(leaf, 1);
+            arguments.extend((0..size).map(|e| format!("leaf{i}[at * {size}u + {e}u{own}]")));
         }
         let call = format!("row({})", arguments.join(", "));
         self.put("                let end = min(quad * 4u + 4u, params.rows);");
@@ -469,10 +518,10 @@ impl<'g> Writer<'g> {
             let mut first = 0;
             for (i, &id) in region.stores.iter().enumerate() {
                 let size = self.row_size(id);
-                let place = store_place(i);
+                let (place, own) = (store_place(i), self.own(id, 1));
                 for e in 0..size {
                     self.put(&format!(
-                        "                    rows_out[{place} + at * {size}u + {e}u] = r[{}];",
+                        "                    rows_out[{place} + at * {size}u + {e}u{own}] = r[{}];",
                         first + e
                     ));
                 }
@@ -494,7 +543,7 @@ impl<'g> Writer<'g> {
             let size = self.row_size(leaf);
             let clamp = self.ragged;
             for part in 0..size {
-                let at = format!("quad * {size}u + {part}u");
+                let at = format!("quad * {size}u + {part}u{}", self.own(leaf, 4));
                 // The buffer ends with the last row.
                 let at = if clamp {
                     format!("min({at}, arrayLength(&leaf{i}) - 1u)")
@@ -545,12 +594,13 @@ impl<'g> Writer<'g> {
         for (i, &id) in stores.iter().enumerate() {
             let size = self.row_size(id);
             let place = store_place(i);
+            let (own, own4) = (self.own(id, 1), self.own(id, 4));
             if self.ragged {
                 for (row, part) in PART.iter().enumerate() {
                     self.put(&format!("{PAD}if (live.{part}) {{"));
                     for e in 0..size {
                         self.put(&format!(
-                            "{PAD}    rows_out[{place} + (quad * 4u + {row}u) * {size}u + {e}u] = r[{}].{part};",
+                            "{PAD}    rows_out[{place} + (quad * 4u + {row}u) * {size}u + {e}u{own}] = r[{}].{part};",
                             first + e
                         ));
                     }
@@ -564,7 +614,7 @@ impl<'g> Writer<'g> {
                         items.push(format!("r[{}].{}", first + flat % size, PART[flat / size]));
                     }
                     self.put(&format!(
-                        "{PAD}rows_out[{place} / 4u + quad * {size}u + {part}u] = vec4<f32>({});",
+                        "{PAD}rows_out[{place} / 4u + quad * {size}u + {part}u{own4}] = vec4<f32>({});",
                         items.join(", ")
                     ));
                 }

@@ -27,7 +27,7 @@ use super::fuse::Groups;
 use super::nodes::Nodes;
 use super::order::Item;
 use super::{KernelSource, SLICE, stride};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::{Graph, Kind, Lowering, NodeId, Target};
 use crate::tensor::Tensor;
 
@@ -211,18 +211,8 @@ impl WorkgroupProgram {
         let folded = constants.iter().map(|(_, value)| value.shape().numel());
         let elements = leaves.chain(folded).map(|n| n.next_multiple_of(SLICE));
         let elements = elements.sum::<usize>() + arena.elements;
-        let most = target.binding_bytes / 4;
-        if elements as u64 > most && replicas > 1 {
-            let each = elements.div_ceil(replicas) as u64;
-            return Err(Error::Limit(format!(
-                "{replicas} networks side by side need {} bytes in one buffer, but this adapter \
-                 binds at most {}; make it {} networks or fewer",
-                4 * elements as u64,
-                target.binding_bytes,
-                most / each
-            )));
-        }
-        if elements as u64 > most {
+        // With replicas their number is at fault, which is checked elsewhere.
+        if elements as u64 * 4 > target.binding_bytes && replicas == 1 {
             return Ok(None);
         }
         Ok(Some(WorkgroupProgram {
