@@ -28,6 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         network: Network::parse(&network)?,
         loss: Loss::parse("BCELoss")?,
         batch: batch.parse()?,
+        replicas: 1,
     };
     let gpu = Gpu::new()?;
     let mut target = gpu.target().clone();
