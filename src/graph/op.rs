@@ -3,7 +3,7 @@
 //! operation is said in its `impl Op`.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Display};
 
 use ndarray::{ArrayD, ArrayViewD};
@@ -134,6 +134,9 @@ pub struct Target {
     /// for all) and its name for the kernel. What an op does not offer for a
     /// problem is not taken.
     pub choices: BTreeMap<String, String>,
+    /// Kernels that gave wrong values on this device, by name. They are not
+    /// offered while there is another.
+    pub quarantined: BTreeSet<String>,
 }
 
 impl Default for Target {
@@ -146,6 +149,7 @@ impl Default for Target {
             storage_buffers: 8,
             binding_bytes: 128 << 20,
             choices: BTreeMap::new(),
+            quarantined: BTreeSet::new(),
         }
     }
 }

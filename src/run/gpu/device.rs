@@ -171,6 +171,7 @@ fn target(info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wgpu::Featu
         storage_buffers: limits.max_storage_buffers_per_shader_stage,
         binding_bytes: limits.max_storage_buffer_binding_size,
         choices: Default::default(),
+        quarantined: Default::default(),
     }
 }
 
