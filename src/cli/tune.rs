@@ -279,6 +279,7 @@ fn closing(tuned: &Tuned, wrong: &[&Quarantined], adapter: &AdapterDescription) 
 pub fn summary(tuned: &Tuned) -> String {
     let quarantined = match tuned.quarantined.len() {
         0 => String::new(),
+        1 => ", 1 kernel in quarantine".to_string(),
         n => format!(", {n} kernels in quarantine"),
     };
     format!(
@@ -349,58 +350,59 @@ fn day(since_1970: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wgrad::run::gpu::{Backend, DeviceKind};
+
+    fn trial(candidate: Candidate, verdict: Verdict) -> tune::Trial {
+        tune::Trial {
+            candidate,
+            values: 4321,
+            verdict,
+        }
+    }
+
+    fn timed(seconds: f64, share: f64) -> Verdict {
+        Verdict::Timed { seconds, share }
+    }
 
     /// No option can plant a fault, so this does it behind the command line.
     #[test]
     fn a_wrong_kernel_is_named_with_the_line_that_shows_it() {
-        let gpu = wgrad::Gpu::new().unwrap();
-        let mut tuned = Tuned::new(gpu.adapter());
-        let problem = tune::parse("33x36x40 nt").unwrap();
-        let [good, bad] = [Candidate::Rows, Candidate::Small];
+        let adapter = AdapterDescription {
+            index: 2,
+            name: "a card".to_string(),
+            kind: DeviceKind::Discrete,
+            backend: Backend::Vulkan,
+            driver: "driver 1".to_string(),
+            max_binding: 1,
+            max_buffer: 1,
+            max_invocations: 1,
+            workgroup_memory: 1,
+        };
         let wrong = Quarantined {
-            kernel: bad.to_string(),
+            kernel: Candidate::Small.to_string(),
             problem: "matmul 17x17x67 nt".to_string(),
             followed: true,
-            reason: "2 of 289 values are wrong, the worst at [1, 2]: got 3".to_string(),
-        };
-        let trial = |candidate, verdict| tune::Trial {
-            candidate,
-            values: 9,
-            verdict,
+            reason: "2 of 289 values are wrong, the worst at [1, 2]: got 3, want 2, allowed \
+                     1.000e-6"
+                .to_string(),
         };
         let outcome = tune::Outcome {
-            problem,
+            problem: tune::parse("3x36x400 nt").unwrap(),
             trials: vec![
-                trial(
-                    good,
-                    Verdict::Timed {
-                        seconds: 0.001,
-                        share: 1.0,
-                    },
-                ),
-                trial(bad, Verdict::Wrong(wrong.clone())),
+                trial(Candidate::Tall, timed(0.002, 1.0)),
+                trial(Candidate::Rows, timed(0.0015, 0.74)),
+                trial(Candidate::Small, Verdict::Wrong(wrong.clone())),
             ],
-            chosen: Some(0),
+            chosen: Some(1),
         };
+        let mut tuned = Tuned::new(&adapter);
         tuned.add(&outcome, "2026-11-25");
-        let table = result(&outcome);
-        assert!(table.contains("matmul_16"), "{table}");
-        assert!(table.lines().any(|l| l.contains("WRONG")), "{table}");
-        let text = closing(&tuned, &[&wrong], gpu.adapter());
-        for part in [
-            "WRONG matmul_16 on matmul 17x17x67 nt, bias, ReLU: 2 of 289 values",
-            "not used any more",
-            "--problem '17x17x67 nt' --kernel 'matmul_16'",
-            "1 kernels in quarantine (2026-11-25)",
-        ] {
-            assert!(text.contains(part), "{part}: {text}");
-        }
-        assert!(choices(&tuned).contains("not used: matmul_16, wrong on matmul 17x17x67 nt"));
+        let text = result(&outcome) + &closing(&tuned, &[&wrong], &adapter) + &choices(&tuned);
+        insta::assert_snapshot!(text);
         assert!(verdict(&[&wrong]) == Outcome::Differs && verdict(&[]) == Outcome::Good);
-        assert_eq!(
-            as_value(&outcome)["kernels"][1]["wrong"]["kernel"],
-            "matmul_16"
-        );
+        let value = as_value(&outcome);
+        assert_eq!(value["kernels"][2]["wrong"]["kernel"], "matmul_16");
+        assert_eq!(value["taken"], "matmul_rows");
     }
 
     #[test]
