@@ -49,6 +49,8 @@ pub mod run;
 pub mod shape;
 pub mod solution;
 pub mod tensor;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod tune;
 
 pub use autodiff::{gradient, vjp};
 pub use error::{Error, Result};

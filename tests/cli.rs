@@ -1121,3 +1121,133 @@ fn compiled_pipelines_are_kept_where_they_may_be() {
     empty.args(["adapters", "--cache-dir", ""]);
     failure(empty, 2).stderr(contains("--no-cache"));
 }
+
+/// `wgrad` with a folder of its own for what it keeps.
+fn with_cache(folder: &Path) -> Command {
+    let mut command = wgrad();
+    command.env("WGRAD_CACHE_DIR", folder);
+    command
+}
+
+#[test]
+fn what_tuning_found_is_kept_shown_and_taken() {
+    let folder = TempDir::new().unwrap();
+    let tune = |args: &[&str]| {
+        let mut command = with_cache(folder.path());
+        command.args(["tune", "--problem", "5x6x7 nn", "--seconds", "0"]);
+        command.args(args);
+        command
+    };
+    let json = |mut command: Command| -> serde_json::Value {
+        let assert = command.arg("--json").assert().success();
+        serde_json::from_slice(&assert.get_output().stdout).unwrap()
+    };
+    let tuned = || -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder.path()).unwrap();
+        let paths = entries.map(|e| e.unwrap().path());
+        paths
+            .filter(|p| p.extension().is_some_and(|e| e == "json"))
+            .collect()
+    };
+    // One kernel, nothing kept.
+    let one = tune(&["--dry-run", "--kernel", "matmul_16"])
+        .assert()
+        .success();
+    one.stdout(
+        contains("matmul 5x6x7 nn")
+            .and(contains("default, taken"))
+            .and(contains("tuned: 0 of 1 products"))
+            .and(contains("matmul_subgroup").not()),
+    );
+    assert_eq!(tuned(), Vec::<PathBuf>::new());
+    // All of them.
+    let found = json(tune(&[]));
+    let kernels = found["products"][0]["kernels"].as_array().unwrap();
+    assert!(kernels.len() > 1, "{found}");
+    assert!(kernels.iter().all(|k| k["wrong"].is_null()), "{found}");
+    assert!(kernels.iter().all(|k| k["seconds"].as_f64() > Some(0.0)));
+    assert_eq!(found["tuned"]["products"][0]["problem"], "matmul 5x6x7 nn");
+    let [file] = &tuned()[..] else {
+        panic!("{:?}", tuned());
+    };
+    assert_eq!(found["file"], file.to_str().unwrap());
+    // It is told of, shown, and left alone where that is wanted.
+    let told = contains("of 1 products take another kernel");
+    let plain = |args: &[&str]| with_cache(folder.path()).args(args).assert().success();
+    plain(&[]).stderr(told.clone());
+    plain(&["--no-tune"]).stderr(told.clone().not());
+    plain(&["--no-cache"]).stderr(told.clone().not());
+    plain(&["adapters"]).stdout(told.clone());
+    let mut adapters = with_cache(folder.path());
+    adapters.arg("adapters");
+    let chosen = json(adapters);
+    let chosen = chosen
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|a| a["chosen"] == true);
+    assert_eq!(chosen.unwrap()["tuned"], found["tuned"]);
+    // What is damaged is told of, and is no reason to fail.
+    let good = fs::read(file).unwrap();
+    fs::write(file, &good[..good.len() / 2]).unwrap();
+    plain(&[]).stderr(contains("is not used: it is damaged").and(told.clone().not()));
+    plain(&["adapters"]).stderr(contains("is not used: it is damaged"));
+    let text = String::from_utf8(good).unwrap();
+    fs::write(file, text.replacen("5x6x7", "5x6x8", 1)).unwrap();
+    plain(&["--no-tune"]).stderr(contains("not used").not());
+    plain(&[]).stderr(contains("is not used: it is damaged"));
+    // And forgotten.
+    plain(&["tune", "--clear"]).stderr(contains("forgotten"));
+    assert_eq!(tuned(), Vec::<PathBuf>::new());
+    plain(&["tune", "--clear"]).stderr(contains("nothing was kept"));
+}
+
+#[test]
+fn tuning_refuses_what_it_cannot_do() {
+    for (args, code, what) in [
+        (
+            &["--problem", "5x6 nn", "--dry-run"][..],
+            2,
+            "256x512x784 nt",
+        ),
+        (
+            &["--problem", "5x6x7 nn"],
+            2,
+            "--cache-dir DIR, or --dry-run",
+        ),
+        (
+            &["--problem", "5x6x7 nn", "--kernel", "matmul_16"],
+            2,
+            "--dry-run",
+        ),
+        (
+            &["--problem", "5x6x7 nn", "--dry-run", "--kernel", "sum"],
+            2,
+            "there are matmul_16",
+        ),
+        (&["--net", NET, "--dry-run"], 2, "--loss"),
+        (&["--dry-run", "--cpu"], 2, "--cpu has nothing to tune"),
+        (&["--dry-run", "--seconds=-1"], 2, "0 to 600"),
+        (&["--clear", "--dry-run"], 2, "--clear"),
+    ] {
+        let mut command = wgrad();
+        command.arg("tune").args(args);
+        let assert = command.assert().code(code);
+        assert.stderr(contains("error:").and(contains(what)));
+    }
+    // A network without a choice is no failure.
+    wgrad()
+        .args([
+            "tune",
+            "--dry-run",
+            "--net",
+            NET,
+            "--loss",
+            "BCELoss",
+            "--batch",
+            "4",
+        ])
+        .assert()
+        .success()
+        .stderr(contains("nothing to tune"));
+}

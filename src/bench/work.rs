@@ -107,6 +107,16 @@ impl Work {
         sizes.join("-")
     }
 
+    /// The graph of one step, and its outputs: the loss and every gradient.
+    ///
+    /// # Errors
+    /// As [`plan`](Work::plan).
+    pub fn graph(&self) -> Result<(Graph, Vec<NodeId>)> {
+        let step = self.step()?;
+        let outputs = step.outputs();
+        Ok((step.graph, outputs))
+    }
+
     /// The plan of one step on a device like `target`.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use serde_json::json;
 use wgrad::Result;
 use wgrad::report::{json, text};
 
-use super::{EngineArgs, Outcome, output};
+use super::{EngineArgs, Outcome, output, tune};
 
 pub fn run(engine: &EngineArgs, as_json: bool) -> Result<Outcome> {
     let (adapters, chosen) = engine.list()?;
@@ -15,6 +15,7 @@ pub fn run(engine: &EngineArgs, as_json: bool) -> Result<Outcome> {
             .map(|d| {
                 let mut value = json::adapter(d);
                 value["chosen"] = json!(d.index == chosen);
+                value["tuned"] = json!(engine.tuned(d));
                 value
             })
             .collect();
@@ -59,6 +60,12 @@ pub fn run(engine: &EngineArgs, as_json: bool) -> Result<Outcome> {
     let mut out = String::new();
     text::write_table(&mut out, &mut table);
     output::data(&out)?;
+    for d in adapters.descriptions() {
+        if let Some(tuned) = engine.tuned(d) {
+            output::data(&format!("\n   {}: {}\n", d.index, tune::summary(&tuned)))?;
+            output::data(&tune::choices(&tuned))?;
+        }
+    }
     output::data("\n   * taken by a plain run; --adapter INDEX or NAME takes another\n")?;
     Ok(Outcome::Good)
 }

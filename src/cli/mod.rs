@@ -8,6 +8,7 @@ mod exercise;
 mod grad;
 mod inspect;
 mod output;
+mod tune;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -15,13 +16,16 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use wgrad::nn::text::MAX_TEXT;
-use wgrad::run::gpu::{Adapters, Backend, DeviceKind, Gpu, GpuOptions, Selection};
+use wgrad::run::gpu::{
+    AdapterDescription, Adapters, Backend, DeviceKind, Gpu, GpuOptions, Selection,
+};
+use wgrad::tune::Tuned;
 use wgrad::{Error, Result, io};
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  all is well
-  1  values differ (or a case is unsupported)
+  1  values differ (or a case is unsupported, or a kernel is wrong)
   2  usage: the command line, the network's text, shapes that do not fit
   3  no adapter
   4  a bad file, or bad data in one
@@ -62,6 +66,9 @@ enum Command {
     Grad(grad::GradArgs),
     /// Time steps of networks on an adapter, each checked first
     Bench(bench::BenchArgs),
+    /// Measure which kernels are the fastest for the products of a network, each
+    /// checked first; later runs take them
+    Tune(tune::TuneArgs),
     /// Run gradient cases from a folder (cases.json, cases.safetensors)
     Check(check::CheckArgs),
     /// List what a .pth, .safetensors or .npy file holds, executing nothing
@@ -96,6 +103,10 @@ struct EngineArgs {
     /// Neither read nor write anything there
     #[arg(long, global = true, conflicts_with = "cache_dir")]
     no_cache: bool,
+
+    /// Take the kernels of a plain installation, not those that wgrad tune chose
+    #[arg(long, global = true)]
+    no_tune: bool,
 }
 
 fn folder(text: &str) -> Result<PathBuf, String> {
@@ -138,9 +149,9 @@ impl EngineArgs {
         }
     }
 
-    /// The device to compute on; `None` for the CPU reference, which only
-    /// `--cpu` chooses.
-    fn open(&self) -> Result<Option<Gpu>> {
+    /// The device to compute on, as installed; `None` for the CPU reference,
+    /// which only `--cpu` chooses.
+    fn open_untuned(&self) -> Result<Option<Gpu>> {
         if self.cpu {
             return Ok(None);
         }
@@ -160,6 +171,33 @@ impl EngineArgs {
             ));
         }
         Ok(Some(gpu))
+    }
+
+    /// The device to compute on, with the kernels that were chosen for it.
+    fn open(&self) -> Result<Option<Gpu>> {
+        let Some(gpu) = self.open_untuned()? else {
+            return Ok(None);
+        };
+        Ok(Some(match self.tuned(gpu.adapter()) {
+            Some(tuned) => {
+                output::notice(&tune::summary(&tuned));
+                gpu.with_target(|target| tuned.apply(target))
+            }
+            None => gpu,
+        }))
+    }
+
+    /// What was measured on an adapter, if it may be used. What cannot be is
+    /// told and left alone.
+    fn tuned(&self, adapter: &AdapterDescription) -> Option<Tuned> {
+        let folder = self.cache_folder().filter(|_| !self.no_tune)?;
+        match Tuned::load(&folder, adapter) {
+            Ok(found) => found,
+            Err(reason) => {
+                output::notice(&reason);
+                None
+            }
+        }
     }
 
     /// All adapters, and the one that these arguments choose.
@@ -248,6 +286,7 @@ pub fn run() -> ExitCode {
         None => exercise::run(&cli.engine, cli.json),
         Some(Command::Grad(args)) => grad::run(args, &cli.engine, cli.json),
         Some(Command::Bench(args)) => bench::run(args, &cli.engine, cli.json),
+        Some(Command::Tune(args)) => tune::run(args, &cli.engine, cli.json),
         Some(Command::Check(args)) => check::run(args, &cli.engine, cli.json),
         Some(Command::Inspect { file }) => inspect::run(file, cli.json),
         Some(Command::Adapters) => adapters::run(&cli.engine, cli.json),

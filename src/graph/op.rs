@@ -3,7 +3,7 @@
 //! operation is said in its `impl Op`.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Display};
 
 use ndarray::{ArrayD, ArrayViewD};
@@ -137,6 +137,9 @@ pub struct Target {
     /// for all) and its name for the kernel. What an op does not offer for a
     /// problem is not taken.
     pub choices: BTreeMap<String, String>,
+    /// Kernels that gave wrong values on this device, by name. They are not
+    /// offered while there is another.
+    pub quarantined: BTreeSet<String>,
 }
 
 impl Default for Target {
@@ -150,6 +153,7 @@ impl Default for Target {
             binding_bytes: 128 << 20,
             image_side: None,
             choices: BTreeMap::new(),
+            quarantined: BTreeSet::new(),
         }
     }
 }

@@ -242,7 +242,17 @@ pub fn candidates(problem: &Problem, target: &Target) -> Vec<Candidate> {
         });
     }
     add(Candidate::Small);
-    list
+    without_quarantined(list, target)
+}
+
+/// A device on which every kernel is wrong has nothing better than the first;
+/// the checks of its values will say so.
+fn without_quarantined(list: Vec<Candidate>, target: &Target) -> Vec<Candidate> {
+    let good = |c: &&Candidate| !target.quarantined.contains(&c.to_string());
+    match target.quarantined.is_empty() || !list.iter().any(|c| good(&c)) {
+        true => list,
+        false => list.iter().filter(good).copied().collect(),
+    }
 }
 
 /// Whether a matrix and a vector can both be read in fours.
@@ -347,6 +357,17 @@ mod tests {
         // A copy of the operands costs more than it saves.
         assert_eq!(first(64, 64, 64, &images), "matmul_subgroup 32x32");
         assert_eq!(across.to_string(), "matmul 1024x1024x1024 nn");
+    }
+
+    #[test]
+    fn what_is_in_quarantine_is_not_offered_while_there_is_another() {
+        let mut target = Target::default();
+        let all = candidates(&problem(256, 512, 784), &target);
+        assert!(all.len() > 2);
+        target.quarantined = [all[0].to_string()].into();
+        assert_eq!(candidates(&problem(256, 512, 784), &target), all[1..]);
+        target.quarantined = all.iter().map(Candidate::to_string).collect();
+        assert_eq!(candidates(&problem(256, 512, 784), &target), all);
     }
 
     #[test]

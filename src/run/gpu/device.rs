@@ -188,6 +188,7 @@ fn target(
         image_side: (images && info.device_type == wgpu::DeviceType::Cpu)
             .then_some(limits.max_texture_dimension_2d),
         choices: Default::default(),
+        quarantined: Default::default(),
     }
 }
 
