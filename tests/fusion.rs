@@ -7,7 +7,7 @@ mod common;
 use common::{Random, gpu};
 use wgrad::check::{compare, steps};
 use wgrad::graph::Target;
-use wgrad::plan::{Plan, PlanOptions};
+use wgrad::plan::{KernelSource, Plan, PlanOptions};
 use wgrad::run::cpu;
 use wgrad::{Feeds, Graph, NodeId, Tensor, gradient};
 
@@ -141,7 +141,9 @@ fn random_elementwise_graphs_and_their_gradients() {
 /// A network with biases at sizes that are and are not multiples of four.
 #[test]
 fn networks_with_biases() {
-    for (hidden, batch) in [(8, 12), (7, 13), (6, 1), (1, 5), (72, 100), (67, 45)] {
+    let sizes = [(8, 12), (7, 13), (6, 1), (1, 5), (72, 100), (67, 45)];
+    let both = |(hidden, batch)| [(hidden, batch, 1), (hidden, batch, 3)];
+    for (hidden, batch, columns) in sizes.into_iter().flat_map(both) {
         let mut random = Random::new(hidden as u64);
         let mut g = Graph::new();
         let mut feeds = Feeds::new();
@@ -152,9 +154,9 @@ fn networks_with_biases() {
         let x = leaf(&mut g, "x", &[batch, 5], (-1.0, 1.0));
         let w = leaf(&mut g, "w", &[hidden, 5], (-1.0, 1.0));
         let b = leaf(&mut g, "b", &[hidden], (-1.0, 1.0));
-        let v = leaf(&mut g, "v", &[1, hidden], (-1.0, 1.0));
-        let c = leaf(&mut g, "c", &[1], (-1.0, 1.0));
-        let y = leaf(&mut g, "y", &[batch, 1], (0.0, 1.0));
+        let v = leaf(&mut g, "v", &[columns, hidden], (-1.0, 1.0));
+        let c = leaf(&mut g, "c", &[columns], (-1.0, 1.0));
+        let y = leaf(&mut g, "y", &[batch, columns], (0.0, 1.0));
         let z = g.linear(x, w, Some(b)).unwrap();
         let h = g.relu(z).unwrap();
         let o = g.linear(h, v, Some(c)).unwrap();
@@ -168,7 +170,13 @@ fn networks_with_biases() {
             agree(&g, &outputs, &feeds, target);
             let plan = Plan::with_options(&g, &outputs, target, &without_rows()).unwrap();
             let ends = |what: &str| plan.kernels.iter().any(|k| k.label.ends_with(what));
-            assert!(ends("+add+relu") && ends("+relu_backward"), "{plan}");
+            assert!(ends("+add+relu"), "{plan}");
+            // From one column back is an outer product, which is elementwise.
+            let outer = |k: &KernelSource| k.label.starts_with("mul+relu_backward.");
+            match columns {
+                1 => assert!(plan.kernels.iter().any(outer), "{plan}"),
+                _ => assert!(ends("+relu_backward"), "{plan}"),
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use common::{Random, gpu};
 use wgrad::check::compare;
 use wgrad::graph::Target;
 use wgrad::ops::matmul::{Candidate, Problem, candidates};
-use wgrad::plan::Plan;
+use wgrad::plan::{Plan, PlanOptions};
 use wgrad::run::cpu;
 use wgrad::{Feeds, Graph};
 
@@ -75,7 +75,12 @@ fn try_all(case: &Case, large: bool, random: &mut Random, seen: &mut Vec<String>
                 continue;
             }
             target.choices = [("matmul".to_string(), name.clone())].into();
-            let plan = Plan::with_target(&g, &[c], &target).unwrap();
+            // Fused, an inner size of 1 is elementwise.
+            let options = PlanOptions {
+                fuse: false,
+                ..PlanOptions::default()
+            };
+            let plan = Plan::with_options(&g, &[c], &target, &options).unwrap();
             assert_eq!(plan.kernels[0].label, candidate.entry());
             let mut program = pollster::block_on(gpu().compile_plan(plan)).unwrap();
             program.set_all(&feeds).unwrap();

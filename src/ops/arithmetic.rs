@@ -53,7 +53,7 @@ static SUB: Row = Row {
     derivatives: &["1", "-1"],
 };
 
-static MUL: Row = Row {
+pub(crate) static MUL: Row = Row {
     name: "mul",
     inputs: &["a", "b"],
     source: SOURCE,

@@ -40,6 +40,18 @@ pub struct Row {
     pub derivatives: &'static [&'static str],
 }
 
+impl Row {
+    /// The call of its WGSL function, without a setting.
+    pub(crate) fn call(&self) -> MapCall {
+        MapCall {
+            function: self.name,
+            source: self.source,
+            libs: self.libs,
+            constant: None,
+        }
+    }
+}
+
 /// All of the reals.
 pub const REAL: (f64, f64) = (f64::NEG_INFINITY, f64::INFINITY);
 /// Probabilities.
@@ -227,10 +239,8 @@ impl Op for Map {
 
     fn lower(&self, _inputs: &[&Shape], _output: &Shape, _target: &Target) -> Lowering {
         Lowering::Map(MapCall {
-            function: self.row.name,
-            source: self.row.source,
-            libs: self.row.libs,
             constant: self.constant.map(|c| c as f32),
+            ..self.row.call()
         })
     }
 

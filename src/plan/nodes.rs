@@ -8,6 +8,7 @@ use super::rows::Region;
 use super::{cse, masks};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind, Lowering, Meaning, Node, NodeId, Target};
+use crate::ops::arithmetic::MUL;
 use crate::shape::Shape;
 
 /// The nodes of a graph that a plan needs.
@@ -31,7 +32,7 @@ impl<'g> Nodes<'g> {
         order: Order,
         fuse: bool,
     ) -> Result<Nodes<'g>> {
-        let lowering = lower(graph, &order, target)?;
+        let lowering = lower(graph, &order, target, fuse)?;
         let holder = cse::holders(graph, &order, &lowering);
         let mut output = vec![false; graph.len()];
         for id in outputs {
@@ -144,7 +145,12 @@ impl<'g> Nodes<'g> {
     }
 }
 
-fn lower(graph: &Graph, order: &Order, target: &Target) -> Result<Vec<Option<Lowering>>> {
+fn lower(
+    graph: &Graph,
+    order: &Order,
+    target: &Target,
+    fuse: bool,
+) -> Result<Vec<Option<Lowering>>> {
     let mut all = vec![None; graph.len()];
     for &item in &order.items {
         let Item::Node(id) = item else { continue };
@@ -157,6 +163,8 @@ fn lower(graph: &Graph, order: &Order, target: &Target) -> Result<Vec<Option<Low
         let mut lowering = op.lower(&shapes, &node.shape, target);
         if is_one_term(&lowering, &shapes) {
             lowering = Lowering::View;
+        } else if fuse && is_outer_product(&lowering, &shapes) {
+            lowering = Lowering::Map(MUL.call());
         }
         if lowering == Lowering::View && node.inputs.is_empty() {
             let label = &node.label;
@@ -180,4 +188,25 @@ fn is_one_term(lowering: &Lowering, inputs: &[&Shape]) -> bool {
     let [input] = inputs else { return false };
     let sizes = axes.iter().map(|&axis| input.dims().get(axis).copied());
     *divisor == 1 && sizes.into_iter().all(|size| size == Some(1))
+}
+
+/// Whether an op is a product of a column and a row: one multiplication an
+/// element, which the ops around it may share a kernel with.
+fn is_outer_product(lowering: &Lowering, inputs: &[&Shape]) -> bool {
+    let Lowering::Calls {
+        meaning:
+            Meaning::Product {
+                transpose_a: false,
+                transpose_b: false,
+            },
+        ..
+    } = lowering
+    else {
+        return false;
+    };
+    let inner = inputs.iter().zip([1, 2]).all(|(shape, from_end)| {
+        let dims = shape.dims();
+        dims.len() >= 2 && dims[dims.len() - from_end] == 1
+    });
+    inner && inputs.len() == 2
 }

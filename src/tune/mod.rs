@@ -58,9 +58,10 @@ impl Kernels for Own {
         target: &Target,
         _candidate: Candidate,
     ) -> Result<Plan> {
-        // A row program has no product of its own to judge.
+        // A row or workgroup program has no product of its own to judge.
         let options = PlanOptions {
             rows: false,
+            workgroup: false,
             ..PlanOptions::default()
         };
         Plan::with_options(graph, &[output], target, &options)

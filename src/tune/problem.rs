@@ -128,7 +128,9 @@ pub fn parse(text: &str) -> Result<Problem> {
 pub(super) fn edges(problem: &Problem, candidate: Candidate) -> Vec<(Problem, bool)> {
     let [rows, columns] = candidate.tile();
     [
+        // Elementwise, if neither is transposed.
         ([1, 1, 1], false),
+        ([1, 1, 3], false),
         ([rows - 1, columns - 1, 7], false),
         ([rows, columns, 64], false),
         ([rows, columns, 64], true),
