@@ -177,8 +177,8 @@ fn faults_in_row_programs_are_caught() {
         // loads and stores in the wrong place
         (
             "rows",
-            "quad * 4u + 1u, arrayLength",
-            "quad * 4u + 2u, arrayLength",
+            "next * 4u + 1u, arrayLength",
+            "next * 4u + 2u, arrayLength",
         ),
         ("rows", "[params.stores[0].y /", "[params.stores[0].z /"),
         ("rows", "params.stores[0].y +", "params.stores[0].z +"),
