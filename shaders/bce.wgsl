@@ -4,21 +4,25 @@
 // The clamps are written as cases, not with max(): log(0) is -inf on some
 // drivers and a large finite number on others, and only the case is exact.
 
-fn bce_clamped_log(p: f32) -> f32 {
-    // log(p) < -100 for every p below the smallest normal number's square;
-    // of the float32 values only 0 and the last subnormals come near it.
-    let l = log_f32(p);
-    return select(l, -100.0, p <= 0.0 || (l < -100.0 && !is_nan(l)));
+fn bce_clamped_log4(p: vec4<f32>) -> vec4<f32> {
+    // log(p) < -100 for p < 27 * 2^-149, which are the bits of 0 to 26, and the
+    // bits of a p below zero are an integer below zero.
+    let clamped = bitcast<vec4<i32>>(p) < vec4<i32>(27);
+    return select(log_above_zero4(p), vec4<f32>(-100.0), clamped);
 }
 
-fn bce_clamped_log1p_neg(p: f32) -> f32 {
-    let l = log1p_f32(-p);
-    return select(l, -100.0, p >= 1.0 || (l < -100.0 && !is_nan(l)));
+fn bce_clamped_log1p_neg4(p: vec4<f32>) -> vec4<f32> {
+    // 1 - p is 0 or at least 2^-24, whose log is -16.6.
+    return select(log1p_above_minus_one4(-p), vec4<f32>(-100.0), p >= vec4<f32>(1.0));
+}
+
+fn bce4(p: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
+    let loss = (y - 1.0) * bce_clamped_log1p_neg4(p) - y * bce_clamped_log4(p);
+    return select(loss, p, is_nan4(p));
 }
 
 fn bce(p: f32, y: f32) -> f32 {
-    let loss = (y - 1.0) * bce_clamped_log1p_neg(p) - y * bce_clamped_log(p);
-    return select(loss, p, is_nan(p));
+    return bce4(vec4<f32>(p), vec4<f32>(y)).x;
 }
 
 // p (1 - p), kept away from 0 as PyTorch does it.
@@ -34,7 +38,8 @@ fn bce_backward(g: f32, p: f32, y: f32) -> f32 {
 
 // dL/dy = log(1 - p) - log(p).
 fn bce_logit(p: f32) -> f32 {
-    let logit = bce_clamped_log1p_neg(p) - bce_clamped_log(p);
+    let four = vec4<f32>(p);
+    let logit = bce_clamped_log1p_neg4(four).x - bce_clamped_log4(four).x;
     return select(logit, p, is_nan(p));
 }
 

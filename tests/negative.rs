@@ -161,16 +161,24 @@ fn faults_in_row_programs_are_caught() {
     let s = small_network();
     let faults = [
         // rows that are not there are counted, and one that is there is not
-        ("rows", " < params.rows", " < params.rows + 4u"),
-        ("rows", " < params.rows", " + 1u < params.rows"),
+        (
+            "rows",
+            " < vec4<u32>(params.rows)",
+            " < vec4<u32>(params.rows + 4u)",
+        ),
+        (
+            "rows",
+            " < vec4<u32>(params.rows)",
+            " + 1u < vec4<u32>(params.rows)",
+        ),
         // a block that is never added, or never cleared
         ("rows", "total[s] += block[s];", "total[s] = block[s];"),
         ("rows", "block[s] = 0.0;", ""),
         // loads and stores in the wrong place
         (
             "rows",
-            "quad * 4u + 1u, arrayLength",
-            "quad * 4u + 2u, arrayLength",
+            "next * 4u + 1u, arrayLength",
+            "next * 4u + 2u, arrayLength",
         ),
         ("rows", "[params.stores[0].y /", "[params.stores[0].z /"),
         ("rows", "params.stores[0].y +", "params.stores[0].z +"),
@@ -270,8 +278,8 @@ fn faults_in_shaders_are_caught_and_named() {
         // a sign
         (
             "bce.",
-            "- y * bce_clamped_log(p)",
-            "+ y * bce_clamped_log(p)",
+            "- y * bce_clamped_log4(p)",
+            "+ y * bce_clamped_log4(p)",
             "bce",
         ),
         // a function that is off by a few ULP more than promised
@@ -320,7 +328,7 @@ fn faults_in_kernels_for_software_are_caught() {
     for (label, m, n, k) in [
         ("large", 68, 72, 44),
         ("vector", 40, 1, 132),
-        ("outer", 12, 20, 1),
+        ("outer", 12, 20, 3),
     ] {
         let left = leaf(&mut g, format!("{label} left"), &[m, k]);
         let right = leaf(&mut g, format!("{label} right"), &[k, n]);

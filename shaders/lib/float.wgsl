@@ -17,6 +17,10 @@ fn is_nan(x: f32) -> bool {
     return (bitcast<u32>(x) & ABS_MASK) > INF_BITS;
 }
 
+fn is_nan4(x: vec4<f32>) -> vec4<bool> {
+    return (bitcast<vec4<u32>>(x) & vec4<u32>(ABS_MASK)) > vec4<u32>(INF_BITS);
+}
+
 fn is_inf(x: f32) -> bool {
     return (bitcast<u32>(x) & ABS_MASK) == INF_BITS;
 }
@@ -45,4 +49,8 @@ fn inf_f32() -> f32 {
 // With it, devices that do not fuse multiply and add agree bit for bit.
 fn rounded(v: f32) -> f32 {
     return max(v, -1e30);
+}
+
+fn rounded4(v: vec4<f32>) -> vec4<f32> {
+    return max(v, vec4<f32>(-1e30));
 }

@@ -13,10 +13,11 @@
 // two of one another, and then a difference of floats has no rounding error (Sterbenz's lemma),
 // fused or not. `rounded` keeps a compiler from regrouping the sums.
 
+// Four at a time, so that none waits for the steps of another.
+
 // k ln 2 + log(1 + f) for -1/4 <= f <= 1/2 and |k| <= 150.
-fn log_kernel(f: f32, k: f32) -> f32 {
-    var p = 0.037672915;
-    p = p * f - 0.091161884;
+fn log_kernel4(f: vec4<f32>, k: vec4<f32>) -> vec4<f32> {
+    var p = f * 0.037672915 - 0.091161884;
     p = p * f + 0.11700659;
     p = p * f - 0.12727778;
     p = p * f + 0.1427624;
@@ -25,59 +26,80 @@ fn log_kernel(f: f32, k: f32) -> f32 {
     p = p * f - 0.25000164;
     p = p * f + 0.3333334;
     // k LN2_HI is exact (see exp.wgsl), so only the last two additions round noticeably.
-    let tail = rounded(f * f * (p * f - 0.5) + k * LN2_LO);
-    return k * LN2_HI + rounded(f + tail);
+    let tail = rounded4(f * f * (p * f - 0.5) + k * LN2_LO);
+    return k * LN2_HI + rounded4(f + tail);
 }
 
 // The k for which a positive normal number with these bits is 2^k times something in [3/4, 3/2):
 // subtract the bits of 3/4, and the exponent field is left.
-fn log_exponent(bits: u32) -> i32 {
-    return (bitcast<i32>(bits) - 0x3f400000) >> 23u;
+fn log_exponent4(bits: vec4<u32>) -> vec4<i32> {
+    return (bitcast<vec4<i32>>(bits) - 0x3f400000) >> vec4<u32>(23u);
+}
+
+// log(x) for x > 0, infinity too. What it makes of other numbers does not count.
+fn log_above_zero4(x: vec4<f32>) -> vec4<f32> {
+    let bits = bitcast<vec4<u32>>(x);
+    // A subnormal is fraction * 2^-149, and its bits are the fraction: as a number of its own that
+    // is exact, and normal. Arithmetic on the subnormal itself might flush it.
+    let subnormal = bits < vec4<u32>(0x00800000u);
+    let fraction = bitcast<vec4<u32>>(vec4<f32>(bitcast<vec4<i32>>(bits)));
+    let scaled = select(bits, fraction, subnormal);
+
+    let k = log_exponent4(scaled);
+    let m = bitcast<vec4<f32>>(bitcast<vec4<i32>>(scaled) - (k << vec4<u32>(23u))); // in [3/4, 3/2)
+    let power = k - select(vec4<i32>(0), vec4<i32>(149), subnormal);
+    let y = log_kernel4(rounded4(m - 1.0), vec4<f32>(power));
+    return select(y, x, bits >= vec4<u32>(INF_BITS));
+}
+
+fn log_4(x: vec4<f32>) -> vec4<f32> {
+    let bits = bitcast<vec4<u32>>(x);
+    let magnitude = bits & vec4<u32>(ABS_MASK);
+    var result = bitcast<vec4<u32>>(log_above_zero4(x));
+    result = select(result, vec4<u32>(NAN_BITS), bits > vec4<u32>(SIGN_BIT)); // below zero
+    result = select(result, vec4<u32>(NEG_INF_BITS), magnitude == vec4<u32>(0u));
+    result = select(result, bits, is_nan4(x));
+    return bitcast<vec4<f32>>(result);
 }
 
 fn log_f32(x: f32) -> f32 {
-    let bits = bitcast<u32>(x);
-    let magnitude = bits & ABS_MASK;
-    // A subnormal is fraction * 2^-149: shift the fraction up until its leading bit stands where a
-    // normal number has its implicit one, and remember by how much. Arithmetic might flush it.
-    let subnormal = magnitude < 0x00800000u;
-    let up = select(0u, countLeadingZeros(max(magnitude, 1u)) - 8u, subnormal);
-    let scaled = magnitude << up;
-
-    let k = log_exponent(scaled);
-    let m = bitcast<f32>(bitcast<i32>(scaled) - (k << 23u)); // in [3/4, 3/2)
-    let y = log_kernel(rounded(m - 1.0), f32(k - i32(up)));
-
-    var result = bitcast<u32>(y);
-    result = select(result, NAN_BITS, bits > SIGN_BIT); // below zero
-    result = select(result, NEG_INF_BITS, magnitude == 0u);
-    result = select(result, bits, bits == INF_BITS || magnitude > INF_BITS);
-    return bitcast<f32>(result);
+    return log_4(vec4<f32>(x)).x;
 }
 
+// log(1 + x) for x > -1, infinity too. What it makes of other numbers does not count.
+//
 // The usual correction, log(u) * x / (u - 1) with u = 1 + x, is not usable here: a compiler may
 // replace u - 1 by x. Instead the sum 1 + x serves only to choose k; then
 //   f = (1 + x) / 2^k - 1 = x / 2^k + (2^-k - 1)
 // is one exact subtraction of two exact terms. For k = 0 it is x itself.
-fn log1p_f32(x: f32) -> f32 {
-    let bits = bitcast<u32>(x);
-    let magnitude = bits & ABS_MASK;
-
+fn log1p_above_minus_one4(x: vec4<f32>) -> vec4<f32> {
     // Next to x = 1/2 the sum 1 + x may round up to 3/2. k = 1 would then leave an f too long for
     // 24 bits, so below 1/2 k = 0 is kept: f is x, and exact.
-    let sum_k = log_exponent(bitcast<u32>(1.0 + x));
-    let k = select(sum_k, min(sum_k, 0), x < 0.5);
+    let sum_k = log_exponent4(bitcast<vec4<u32>>(1.0 + x));
+    let k = select(sum_k, min(sum_k, vec4<i32>(0)), x < vec4<f32>(0.5));
 
     // x / 2^k through the exponent field: x is normal wherever k is not 0. Above k = 25, 2^-k - 1 is
     // -1 in float32, so stopping at 30 changes nothing and keeps 2^-k a normal number.
-    let x_scaled = bitcast<f32>(bitcast<i32>(x) - (k << 23u));
-    let power = bitcast<f32>((127 - min(k, 30)) << 23u);
-    let f = rounded(x_scaled + rounded(power - 1.0));
+    let x_scaled = bitcast<vec4<f32>>(bitcast<vec4<i32>>(x) - (k << vec4<u32>(23u)));
+    let power = bitcast<vec4<f32>>((127 - min(k, vec4<i32>(30))) << vec4<u32>(23u));
+    let f = rounded4(x_scaled + rounded4(power - 1.0));
+    let y = log_kernel4(f, vec4<f32>(k));
 
-    var result = bitcast<u32>(log_kernel(f, f32(k)));
-    result = select(result, bits, magnitude < 0x33000000u); // |x| < 2^-25: log1p(x) rounds to x
-    result = select(result, NAN_BITS, bits > 0xbf800000u); // below -1
-    result = select(result, NEG_INF_BITS, bits == 0xbf800000u);
-    result = select(result, bits, bits == INF_BITS || magnitude > INF_BITS);
-    return bitcast<f32>(result);
+    // For |x| < 2^-25 log1p(x) rounds to x, and infinity stays: one comparison, since a difference
+    // below zero is a large unsigned number.
+    let above = (bitcast<vec4<u32>>(x) & vec4<u32>(ABS_MASK)) - 0x33000000u;
+    return select(y, x, above >= vec4<u32>(INF_BITS - 0x33000000u));
+}
+
+fn log1p_4(x: vec4<f32>) -> vec4<f32> {
+    let bits = bitcast<vec4<u32>>(x);
+    var result = bitcast<vec4<u32>>(log1p_above_minus_one4(x));
+    result = select(result, vec4<u32>(NAN_BITS), bits > vec4<u32>(0xbf800000u)); // below -1
+    result = select(result, vec4<u32>(NEG_INF_BITS), bits == vec4<u32>(0xbf800000u));
+    result = select(result, bits, is_nan4(x));
+    return bitcast<vec4<f32>>(result);
+}
+
+fn log1p_f32(x: f32) -> f32 {
+    return log1p_4(vec4<f32>(x)).x;
 }

@@ -7,34 +7,39 @@
 
 // The upper 12 of 24 significant bits. The product of two such numbers is exact in float32, and so
 // is the product of one with a remaining 12-bit lower half, fused or not (Dekker, Veltkamp).
-fn upper_half(x: f32) -> f32 {
-    return bitcast<f32>(bitcast<u32>(x) & 0xfffff000u);
+fn upper_half4(x: vec4<f32>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(bitcast<vec4<u32>>(x) & vec4<u32>(0xfffff000u));
 }
 
 // 1 / (1 + e) for 0 <= e <= 1, within 0.51 ULP of the given e whatever the built-in division does.
-fn reciprocal_of_one_plus(e: f32) -> f32 {
-    let sum = rounded(1.0 + e);
-    let lost = e - rounded(sum - 1.0); // what rounding the sum left out, exactly
-    let r = upper_half(1.0 / sum); // relative error below 2^-10
+fn reciprocal_of_one_plus4(e: vec4<f32>) -> vec4<f32> {
+    let sum = rounded4(1.0 + e);
+    let lost = e - rounded4(sum - 1.0); // what rounding the sum left out, exactly
+    let r = upper_half4(1.0 / sum); // relative error below 2^-10
     // remainder = 1 - (1 + e) r, in parts that are exact or negligible
-    let sum_hi = upper_half(sum);
-    let sum_lo = rounded(sum - sum_hi) + lost;
-    let remainder = rounded(1.0 - sum_hi * r) - sum_lo * r;
+    let sum_hi = upper_half4(sum);
+    let sum_lo = rounded4(sum - sum_hi) + lost;
+    let remainder = rounded4(1.0 - sum_hi * r) - sum_lo * r;
     // 1 / (1 + e) = r / (1 - remainder) = r (1 + remainder + remainder^2 + ...)
-    return r + rounded(r * (remainder + remainder * remainder));
+    return r + rounded4(r * (remainder + remainder * remainder));
+}
+
+fn sigmoid_4(x: vec4<f32>) -> vec4<f32> {
+    // exp of a number below zero: no overflow, and a NaN is seen to at the end.
+    let e_bits = exp_bits4(max(-abs(x), vec4<f32>(-104.0)));
+    let e = bitcast<vec4<f32>>(e_bits);
+    let reciprocal = reciprocal_of_one_plus4(e);
+    let bits = bitcast<vec4<u32>>(x);
+    let negative = bits >= vec4<u32>(SIGN_BIT);
+    var result = bitcast<vec4<u32>>(select(vec4<f32>(1.0), e, negative) * reciprocal);
+    // Below 2^-30 the quotient is e itself; kept as bits, since arithmetic may flush a subnormal.
+    result = select(result, e_bits, negative & (e_bits < vec4<u32>(0x30800000u)));
+    result = select(result, bits, is_nan4(x));
+    return bitcast<vec4<f32>>(result);
 }
 
 fn sigmoid_f32(x: f32) -> f32 {
-    let e = exp_f32(-abs(x));
-    let reciprocal = reciprocal_of_one_plus(e);
-    let bits = bitcast<u32>(x);
-    let negative = bits >= SIGN_BIT;
-    var result = bitcast<u32>(select(1.0, e, negative) * reciprocal);
-    // Below 2^-30 the quotient is e itself; kept as bits, since arithmetic may flush a subnormal.
-    let e_bits = bitcast<u32>(e);
-    result = select(result, e_bits, negative && e_bits < 0x30800000u);
-    result = select(result, bits, is_nan(x));
-    return bitcast<f32>(result);
+    return sigmoid_4(vec4<f32>(x)).x;
 }
 
 // log(1 + exp(-|x|)): the part of softplus(x) = max(x, 0) + log(1 + exp(-|x|)), and of the binary

@@ -25,6 +25,10 @@ const WORKGROUP: &str = include_str!("../../../shaders/rows/workgroup.wgsl");
 /// Work for one row (see [`Region::work`]) up to which four rows are written out.
 const MOST_UNROLLED: usize = 300;
 
+/// Vectors of one quad up to which the next quad is read while this one is
+/// computed: more would not stay in registers.
+const MOST_AHEAD: usize = 8;
+
 /// A kernel's text and the settings of its elementwise functions, which travel
 /// in its parameters.
 pub(super) struct Text {
@@ -59,6 +63,7 @@ pub(super) fn write(
         region,
         ragged: ragged && !single,
         single,
+        ahead: !single && vectors(graph, region) <= MOST_AHEAD,
         shared,
         replicas,
         elements: Elements::new(graph, !single),
@@ -71,11 +76,19 @@ pub(super) fn write(
     }
 }
 
+/// Vectors that hold four rows of all leaves.
+fn vectors(graph: &Graph, region: &Region) -> usize {
+    let of = |&id: &NodeId| graph.shape(id).map_or(0, Shape::numel) / region.rows.max(1);
+    region.leaves.iter().map(of).sum()
+}
+
 struct Writer<'g> {
     region: &'g Region,
     ragged: bool,
     /// Rows are loaded one by one.
     single: bool,
+    /// The next quad is read while this one is computed.
+    ahead: bool,
     shared: &'g [SharedAt],
     /// Networks, a workgroup each.
     replicas: usize,
@@ -230,6 +243,19 @@ impl<'g> Writer<'g> {
         self.put("// The sums of this invocation's rows: of the block at hand, and of all blocks.");
         self.put("var<private> block: array<f32, SUMS>;");
         self.put("var<private> total: array<f32, SUMS>;");
+        if self.replicas > 1 {
+            self.put("// The network of this workgroup.");
+            self.put("var<private> replica: u32;");
+        }
+        if self.ahead {
+            self.put(
+                "// What the next quad has read ahead: a load takes long, and is asked for while",
+            );
+            self.put("// there is arithmetic left to do.");
+            for (name, _) in self.loads("") {
+                self.put(&format!("var<private> next_{name}: vec4<f32>;"));
+            }
+        }
         for (i, &value) in region.shared.iter().enumerate() {
             let numel = self.shape(value).numel();
             self.put(&format!("var<private> w{i}: array<f32, {numel}>;"));
@@ -278,10 +304,7 @@ impl<'g> Writer<'g> {
     /// The shared values, brought to where every row finds them.
     fn load_shared(&mut self) {
         let region = self.region;
-        match self.replicas {
-            1 => self.put("fn load_shared() {"),
-            _ => self.put("fn load_shared(replica: u32) {"),
-        }
+        self.put("fn load_shared() {");
         for (i, &value) in region.shared.iter().enumerate() {
             let numel = self.shape(value).numel();
             let SharedAt {
@@ -337,6 +360,9 @@ impl<'g> Writer<'g> {
         if self.ragged {
             parameters.push("live: vec4<bool>".to_string());
         }
+        if self.ahead {
+            parameters.push("next: u32".to_string());
+        }
         let results: usize = region.stores.iter().map(|&id| self.row_size(id)).sum();
         let gives = match results {
             0 => String::new(),
@@ -360,13 +386,28 @@ impl<'g> Writer<'g> {
             place.insert(m.node, sum);
             sum += self.shape(m.node).numel();
         }
-        for (m, is_sum) in members {
+        // Loads for the next quad, spread over the members.
+        let mut loads = match self.ahead {
+            true => self.loads("next"),
+            false => Vec::new(),
+        };
+        loads.reverse();
+        let every = (members.len() / (loads.len() + 1)).max(1);
+        for (i, (m, is_sum)) in members.into_iter().enumerate() {
+            if i % every == every - 1
+                && let Some((name, load)) = loads.pop()
+            {
+                self.put(&format!("    next_{name} = {load};"));
+            }
             self.comment(m);
             if is_sum {
                 self.sum(m, place[&m.node]);
             } else {
                 self.value(m);
             }
+        }
+        for (name, load) in loads.into_iter().rev() {
+            self.put(&format!("    next_{name} = {load};"));
         }
         if results > 0 {
             let all: Vec<_> = region
@@ -436,26 +477,41 @@ impl<'g> Writer<'g> {
         self.put("    @builtin(local_invocation_index) lane: u32,");
         self.put(") {");
         if self.replicas > 1 {
-            self.put("    // A network each workgroup.");
-            self.put("    let replica = workgroup_index(wid, count);");
+            self.put("    replica = workgroup_index(wid, count);");
             self.put(&format!("    if (replica >= {}u) {{", self.replicas));
             self.put("        return;");
             self.put("    }");
             self.put("    let group = 0u;");
-            self.put("    load_shared(replica);");
         } else {
             self.put("    let group = workgroup_index(wid, count);");
-            self.put("    load_shared();");
         }
-        self.put("    for (var b = 0u; b < params.blocks; b += 1u) {");
+        self.put("    load_shared();");
         self.put(&format!(
-            "        for (var i = 0u; i < {QUADS}u; i += 1u) {{"
+            "    var quad = group * params.blocks * {QUADS}u * LANES + lane;"
         ));
-        self.put(&format!(
-            "            let quad = ((group * params.blocks + b) * {QUADS}u + i) * LANES + lane;"
-        ));
+        if self.ahead {
+            self.put("    let first = min(quad, params.quads - 1u);");
+            for (name, load) in self.loads("first") {
+                self.put(&format!("    next_{name} = {load};"));
+            }
+        }
+        self.put(
+            "    // Loops end where they are left: where a condition stands at the head, drivers",
+        );
+        self.put("    // in software run the body once more, for nobody.");
+        self.put("    var b = 0u;");
+        self.put("    loop {");
+        self.put("        var i = 0u;");
+        self.put("        loop {");
         self.put("            if (quad < params.quads) {");
         self.quad();
+        self.put("            }");
+        self.put("            quad += LANES;");
+        self.put("            i += 1u;");
+        self.put(&format!(
+            "            if (i == {QUADS}u || quad >= params.quads) {{"
+        ));
+        self.put("                break;");
         self.put("            }");
         self.put("        }");
         if !region.sums.is_empty() {
@@ -464,6 +520,10 @@ impl<'g> Writer<'g> {
             self.put("            block[s] = 0.0;");
             self.put("        }");
         }
+        self.put("        b += 1u;");
+        self.put("        if (b == params.blocks || quad >= params.quads) {");
+        self.put("            break;");
+        self.put("        }");
         self.put("    }");
         if !region.sums.is_empty() {
             self.put("    sum_lanes(lane);");
@@ -531,7 +591,26 @@ impl<'g> Writer<'g> {
         self.put("                }");
     }
 
-    /// Loads of four rows, the four calls, and the stores.
+    /// The vectors of the leaves for the quad that is called `quad`: the name of
+    /// each, and what it is read from.
+    fn loads(&self, quad: &str) -> Vec<(String, String)> {
+        let mut loads = Vec::new();
+        for (i, &leaf) in self.region.leaves.iter().enumerate() {
+            let size = self.row_size(leaf);
+            for part in 0..size {
+                let at = format!("{quad} * {size}u + {part}u{}", self.own(leaf, 4));
+                // The buffer ends with the last row.
+                let at = match self.ragged {
+                    true => format!("min({at}, arrayLength(&leaf{i}) - 1u)"),
+                    false => at,
+                };
+                loads.push((format!("l{i}_{part}"), format!("leaf{i}[{at}]")));
+            }
+        }
+        loads
+    }
+
+    /// Loads of four rows, the call, and the stores.
     fn quad(&mut self) {
         if self.single {
             self.quad_in_a_loop();
@@ -539,19 +618,13 @@ impl<'g> Writer<'g> {
         }
         let region = self.region;
         const PAD: &str = "                ";
-        for (i, &leaf) in region.leaves.iter().enumerate() {
-            let size = self.row_size(leaf);
-            let clamp = self.ragged;
-            for part in 0..size {
-                let at = format!("quad * {size}u + {part}u{}", self.own(leaf, 4));
-                // The buffer ends with the last row.
-                let at = if clamp {
-                    format!("min({at}, arrayLength(&leaf{i}) - 1u)")
-                } else {
-                    at
-                };
-                self.put(&format!("{PAD}let l{i}_{part} = leaf{i}[{at}];"));
-            }
+        for (name, load) in self.loads("quad") {
+            let from = if self.ahead {
+                format!("next_{name}")
+            } else {
+                load
+            };
+            self.put(&format!("{PAD}let {name} = {from};"));
         }
         let mut arguments = Vec::new();
         for (i, &leaf) in region.leaves.iter().enumerate() {
@@ -573,6 +646,9 @@ impl<'g> Writer<'g> {
                 "{PAD}let live = quad * 4u + {rows} < vec4<u32>(params.rows);"
             ));
             arguments.push("live".to_string());
+        }
+        if self.ahead {
+            arguments.push("min(quad + LANES, params.quads - 1u)".to_string());
         }
         let open = match region.stores.is_empty() {
             true => "",
