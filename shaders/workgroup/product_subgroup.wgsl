@@ -16,7 +16,8 @@ fn phase{P}(tile: u32, lane: u32, a_at: u32, b_at: u32, c_at: u32) {
 //: end
 //: end
 //: end
-    for (var k = 0u; k < {K}u; k += 4u) {
+    var k = 0u;
+    loop {
         let a = rows_of_a{P}(a_at, rows + lane, k);
         let b = rows_of_b{P}(b_at, k, column);
 //: repeat l in ROW_LANES
@@ -36,6 +37,10 @@ fn phase{P}(tile: u32, lane: u32, a_at: u32, b_at: u32, c_at: u32) {
 //: end
         }
 //: end
+        k += 4u;
+        if (k == {K}u) {
+            break;
+        }
     }
 //: if LONG
 //: repeat l in ROW_LANES

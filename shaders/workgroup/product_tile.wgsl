@@ -11,7 +11,8 @@ fn phase{P}(i: u32, a_at: u32, b_at: u32, c_at: u32) {
     var total{r} = vec4<f32>();
 //: end
 //: end
-    for (var k = 0u; k < {K}u; k += 4u) {
+    var k = 0u;
+    loop {
         let a = rows_of_a{P}(a_at, row, k);
         let b = rows_of_b{P}(b_at, k, column);
 //: repeat r in 4
@@ -25,6 +26,10 @@ fn phase{P}(i: u32, a_at: u32, b_at: u32, c_at: u32) {
 //: end
         }
 //: end
+        k += 4u;
+        if (k == {K}u) {
+            break;
+        }
     }
 //: if LONG
 //: repeat r in 4

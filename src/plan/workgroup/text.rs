@@ -36,6 +36,7 @@ pub(super) fn write(
         steps,
         functions,
         places,
+        lanes: lanes.count,
         replicas,
         numbers: Vec::new(),
         words: Vec::new(),
@@ -55,6 +56,8 @@ struct Writer<'g> {
     steps: &'g [Step],
     functions: &'g [Function],
     places: &'g HashMap<NodeId, usize>,
+    /// Invocations of the workgroup.
+    lanes: usize,
     replicas: usize,
     /// The functions that are called, in order.
     numbers: Vec<usize>,
@@ -140,12 +143,7 @@ impl Writer<'_> {
                 self.put(1, "storageBarrier();");
                 first[0] = false;
             }
-            let repeats = block.repeats;
-            self.put(
-                1,
-                &format!("for (var turn = 0u; turn < {repeats}u; turn += 1u) {{"),
-            );
-            depth = 2;
+            depth = self.open(1, "turn", "0u");
         }
         for i in 0..block.period {
             if first[i] || later[i] {
@@ -157,7 +155,7 @@ impl Writer<'_> {
             self.call(depth, &alike)?;
         }
         if block.repeats > 1 {
-            self.put(1, "}");
+            self.close(1, "turn", "1u", block.repeats);
         }
         Ok(())
     }
@@ -182,28 +180,45 @@ impl Writer<'_> {
         let arguments = self.arguments(&arguments, &step.each).join(", ");
         let number = position(&mut self.numbers, step.function);
         match self.functions[step.function].turns {
-            Turns::Items(items) => {
-                self.put(
-                    depth,
-                    &format!("for (var i = lane; i < {items}u; i += LANES) {{"),
-                );
-                self.put(depth + 1, &format!("phase{number}(i, {arguments});"));
+            Turns::Items(items) if items < self.lanes => {
+                self.put(depth, &format!("if (lane < {items}u) {{"));
+                self.put(depth + 1, &format!("phase{number}(lane, {arguments});"));
                 self.put(depth, "}");
             }
+            Turns::Items(items) => {
+                let inside = self.open(depth, "i", "lane");
+                self.put(inside, &format!("phase{number}(i, {arguments});"));
+                self.close(depth, "i", "LANES", items);
+            }
+            Turns::Tiles(1) => {
+                self.put(depth, &format!("phase{number}(0u, lane, {arguments});"));
+            }
             Turns::Tiles(tiles) => {
-                self.put(
-                    depth,
-                    &format!("for (var tile = 0u; tile < {tiles}u; tile += 1u) {{"),
-                );
-                self.put(
-                    depth + 1,
-                    &format!("phase{number}(tile, lane, {arguments});"),
-                );
-                self.put(depth, "}");
+                let inside = self.open(depth, "tile", "0u");
+                let call = format!("phase{number}(tile, lane, {arguments});");
+                self.put(inside, &call);
+                self.close(depth, "tile", "1u", tiles);
             }
             Turns::Once => self.put(depth, &format!("phase{number}(lane, {arguments});")),
         }
         Ok(())
+    }
+
+    /// Opens a loop and says how deep its body is. Loops end where they are left:
+    /// where a condition stands at the head, drivers in software run the body
+    /// once more, for nobody.
+    fn open(&mut self, depth: usize, name: &str, first: &str) -> usize {
+        self.put(depth, "{");
+        self.put(depth + 1, &format!("var {name} = {first};"));
+        self.put(depth + 1, "loop {");
+        depth + 2
+    }
+
+    fn close(&mut self, depth: usize, name: &str, by: &str, end: usize) {
+        self.put(depth + 2, &format!("{name} += {by};"));
+        self.put(depth + 2, &format!("if ({name} >= {end}u) {{ break; }}"));
+        self.put(depth + 1, "}");
+        self.put(depth, "}");
     }
 
     /// Places and settings as arguments. The places of a single phase are written
