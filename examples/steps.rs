@@ -1,6 +1,7 @@
-//! Where the time of a network's step goes: every dispatch of its plan run by
-//! itself, with its time, what it computes and moves, and what the first run
-//! took more (on a driver in software, its compiler).
+//! Where the time of a network's step goes, as a Markdown table: every dispatch
+//! of its plan run by itself, with its time, what it computes and moves, as a
+//! share of what the adapter can do at best, and what the first run took more
+//! (on a driver in software, its compiler).
 //!
 //! ```sh
 //! cargo run --release --example steps -- \
@@ -11,13 +12,15 @@ use std::error::Error;
 use std::time::Instant;
 
 use wgrad::Gpu;
-use wgrad::bench::Work;
+use wgrad::bench::{Options, Results, Work};
 use wgrad::nn::{Loss, Network};
 use wgrad::plan::{Plan, Step};
 use wgrad::tensor::Tensor;
 
 /// Seconds of timing for each dispatch.
 const SECONDS: f64 = 0.3;
+/// Runs at least, however long they take.
+const LEAST: usize = 5;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut words = std::env::args().skip(1);
@@ -39,11 +42,16 @@ fn main() -> Result<(), Box<dyn Error>> {
             .insert(problem.to_string(), kernel.to_string());
     }
     let plan = work.plan(&target)?;
+    let peaks = Results::new(&gpu, &Options::full())?.peaks;
     println!("{} with batch {batch} on {}", work.name(), gpu.adapter());
     println!(
-        "{:>8} {:>6} {:>8} {:>7} {:>7} {:>8}  kernel, op, node",
-        "ms", "%", "GFLOP/s", "MB", "GB/s", "first ms"
+        "peaks: {:.0} GFLOP/s, {:.1} GB/s read, {:.1} GB/s copied\n",
+        peaks.flops_per_s * 1e-9,
+        peaks.read_bytes_per_s * 1e-9,
+        peaks.copy_bytes_per_s * 1e-9
     );
+    println!("| op | kernel | sizes | ms | step | GFLOP/s | peak | MB | GB/s | first, ms |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     let mut rows = Vec::new();
     for step in &plan.steps {
         rows.push((step, measure(&gpu, &plan, step)?));
@@ -53,24 +61,24 @@ fn main() -> Result<(), Box<dyn Error>> {
         let flops = products(&plan, step);
         let moved = bytes(&plan, step);
         println!(
-            "{:8.3} {:6.1} {:8.1} {:7.2} {:7.1} {:8.0}  {} ({}): {} \"{}\"",
+            "| {} | {} | {} | {:.3} | {:.1}% | {:.1} | {:.1}% | {:.2} | {:.1} | {:.0} |",
+            step.op,
+            plan.kernels[step.kernel].entry,
+            sizes(&plan, step),
             time.best * 1e3,
             100.0 * time.best / total,
             flops / time.best * 1e-9,
+            100.0 * flops / time.best / peaks.flops_per_s,
             moved * 1e-6,
             moved / time.best * 1e-9,
             time.first * 1e3,
-            plan.kernels[step.kernel].entry,
-            sizes(&plan, step),
-            step.op,
-            step.label
         );
     }
-    println!("{:8.3} ms, all dispatches one by one", total * 1e3);
+    println!("\n{:.2} ms, all dispatches one by one", total * 1e3);
     let mut all = plan.clone();
     all.outputs.clear();
     let time = time(&gpu, all)?;
-    println!("{:8.3} ms, the whole step", time.best * 1e3);
+    println!("{:.2} ms, the whole step", time.best * 1e3);
     Ok(())
 }
 
@@ -105,7 +113,9 @@ fn time(gpu: &Gpu, plan: Plan) -> Result<Time, Box<dyn Error>> {
     let mut best = f64::INFINITY;
     let begin = Instant::now();
     let mut steps = 1;
-    while begin.elapsed().as_secs_f64() < SECONDS {
+    let mut runs = 0;
+    while runs < LEAST || begin.elapsed().as_secs_f64() < SECONDS {
+        runs += 1;
         let timing = program.time_steps(steps, &[])?;
         let took = timing.gpu_s.unwrap_or_else(|| timing.total_s());
         best = best.min(took / f64::from(steps));
