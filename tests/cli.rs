@@ -566,7 +566,13 @@ fn usage_errors() {
         (vec!["frobnicate"], "frobnicate"),
         (vec!["--color", "mauve"], "mauve"),
         (vec!["--cpu", "--adapter", "0"], "cannot be used with"),
-        (vec!["check"], "--cases"),
+        (vec!["check", "--only", "frobnicate"], "matmul"),
+        (vec!["check", "--allow-unsupported"], "--cases"),
+        (
+            vec!["check", "--quick", "--exhaustive"],
+            "cannot be used with",
+        ),
+        (vec!["check", "--cpu"], "--cpu has nothing to check"),
     ] {
         let mut command = wgrad();
         command.args(args);
@@ -868,6 +874,43 @@ fn a_wrong_truth_fails_the_check() {
         .assert()
         .code(1)
         .stdout(contains("FAIL").and(contains("1e9")));
+}
+
+#[test]
+fn check_prints_a_card_of_the_adapter() {
+    let folder = TempDir::new().unwrap();
+    let page = folder.path().join("card.md");
+    wgrad()
+        .args(["check", "--quick", "--only", "relu,log"])
+        .arg("--markdown")
+        .arg(&page)
+        .assert()
+        .success()
+        .stdout(contains("PASS").and(contains("relu forward")))
+        .stdout(contains("log special values").and(contains("max(NaN, 0)")));
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.contains("| PASS | relu forward |"), "{page}");
+    let mut command = wgrad();
+    command.args(["check", "--quick", "--only", "relu", "--all-adapters"]);
+    let output = command.arg("--json").output().unwrap();
+    let cards: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let cards = cards.as_array().unwrap();
+    assert!(!cards.is_empty());
+    for card in cards {
+        assert_eq!(card["sections"][0]["checks"][0]["name"], "relu");
+        assert_eq!(card["partial"], true);
+    }
+}
+
+#[test]
+fn cases_are_a_part_of_the_card_when_asked_for() {
+    wgrad()
+        .args(["check", "--quick", "--only", "add", "--cases"])
+        .arg(cases())
+        .assert()
+        .success()
+        .stdout(contains("CASES").and(contains("add forward")))
+        .stdout(contains("sigmoid.0"));
 }
 
 fn bench(args: &[&str]) -> Command {

@@ -9,6 +9,8 @@
 
 use std::time::Instant;
 
+use wgrad::check::card::functions::{self, NANS};
+
 const LIBRARY: [&str; 4] = [
     include_str!("../shaders/lib/float.wgsl"),
     include_str!("../shaders/lib/exp.wgsl"),
@@ -16,161 +18,45 @@ const LIBRARY: [&str; 4] = [
     include_str!("../shaders/lib/sigmoid.wgsl"),
 ];
 
-/// One function of the library and all that is known about it.
-struct Function {
-    name: &'static str,
-    /// Promised: no result is further than this many ULP from the exact one.
-    bound: f64,
-    exact: fn(f64) -> f64,
-    unfused: fn(f32) -> f32,
-    fused: fn(f32) -> f32,
-    /// Inputs near which every float is tried: roots, poles, branch points, over- and underflow.
-    hard_spots: &'static [f32],
-    /// Results that are exact by definition, both sides as bits.
-    special: &'static [(u32, u32)],
-}
-
-const NAN: u32 = 0x7fc0_0000;
 const INF: u32 = 0x7f80_0000;
 const NEG_INF: u32 = 0xff80_0000;
 const ZERO: u32 = 0;
 const NEG_ZERO: u32 = 0x8000_0000;
 const ONE: u32 = 0x3f80_0000;
 
-const FUNCTIONS: [Function; 5] = [
-    Function {
-        name: "exp_f32",
-        bound: 1.0,
-        exact: f64::exp,
-        unfused: mirror::exp::<false>,
-        fused: mirror::exp::<true>,
-        hard_spots: &[
-            0.0, -0.0, 0.34657, -0.34657, 1.0397, 1.0, -1.0, 88.7228, -87.3365, -88.0, -95.0,
-            -103.0, -103.9721, -104.0, 89.0,
-        ],
-        special: &[
-            (ZERO, ONE),
-            (NEG_ZERO, ONE),
-            (1, ONE),
-            (INF, INF),
-            (NEG_INF, ZERO),
-            (0x42b1_7218, INF),         // the first float above ln(f32::MAX)
-            (0x42b1_7217, 0x7f7f_ff84), // ln(f32::MAX), rounded down
-            (0xc2cf_f1b4, 1),           // -103.97208: the last to give 2^-149
-            (0xc2cf_f1b5, ZERO),
-            (0x7f7f_ffff, INF),
-            (0xff7f_ffff, ZERO),
-        ],
-    },
-    Function {
-        name: "log_f32",
-        bound: 1.0,
-        exact: f64::ln,
-        unfused: mirror::log::<false>,
-        fused: mirror::log::<true>,
-        hard_spots: &[
-            0.0,
-            1e-44,
-            1e-40,
-            1.175_494_4e-38,
-            1.0,
-            0.75,
-            1.5,
-            0.5,
-            2.0,
-            3.0,
-            0.375,
-            3.4e38,
-        ],
-        special: &[
-            (ONE, ZERO),
-            (ZERO, NEG_INF),
-            (NEG_ZERO, NEG_INF),
-            (0x8000_0001, NAN),
-            (0xbf80_0000, NAN),
-            (NEG_INF, NAN),
-            (INF, INF),
-        ],
-    },
-    Function {
-        name: "log1p_f32",
-        bound: 1.0,
-        exact: f64::ln_1p,
-        unfused: mirror::log1p::<false>,
-        fused: mirror::log1p::<true>,
-        hard_spots: &[
-            0.0,
-            -0.0,
-            2.98e-8,
-            -2.98e-8,
-            0.5,
-            -0.25,
-            2.0,
-            5.0,
-            -0.625,
-            -0.8125,
-            -0.999,
-            -1.0,
-            8388608.0,
-            1.6777216e7,
-            3.3554432e7,
-            3.4e38,
-        ],
-        special: &[
-            (ZERO, ZERO),
-            (NEG_ZERO, NEG_ZERO),
-            (1, 1),
-            (0x8000_0001, 0x8000_0001),
-            (0xbf80_0000, NEG_INF),
-            (0xbf80_0001, NAN),
-            (NEG_INF, NAN),
-            (INF, INF),
-        ],
-    },
-    Function {
-        name: "sigmoid_f32",
-        bound: 2.5,
-        exact: |x| {
-            if x >= 0.0 {
-                1.0 / (1.0 + (-x).exp())
-            } else {
-                x.exp() / (1.0 + x.exp())
-            }
-        },
-        unfused: mirror::sigmoid::<false>,
-        fused: mirror::sigmoid::<true>,
-        hard_spots: &[
-            0.0, -0.0, 0.3466, -0.3466, 2.0, -2.0, -17.0, 17.0, -20.79, -87.3365, -88.8, -103.9721,
-        ],
-        special: &[
-            (ZERO, 0x3f00_0000),
-            (NEG_ZERO, 0x3f00_0000),
-            (INF, ONE),
-            (0x4448_0000, ONE), // 800
-            (NEG_INF, ZERO),
-            (0xc448_0000, ZERO),
-        ],
-    },
-    Function {
-        name: "softplus_neg_abs",
-        bound: 2.0,
-        exact: |x| (-x.abs()).exp().ln_1p(),
-        unfused: mirror::softplus_neg_abs::<false>,
-        fused: mirror::softplus_neg_abs::<true>,
-        hard_spots: &[
-            0.0, -0.0, 0.3466, 0.69, -1.3863, 17.0, -17.33, 87.3365, -95.0, 103.9721,
-        ],
-        special: &[
-            (INF, ZERO),
-            (NEG_INF, ZERO),
-            (ZERO, 0x3f31_7218), // ln 2
-            (NEG_ZERO, 0x3f31_7218),
-        ],
-    },
-];
+/// A function with its formulas on the CPU.
+struct Function {
+    promise: &'static functions::Function,
+    unfused: fn(f32) -> f32,
+    fused: fn(f32) -> f32,
+}
 
-/// NaNs of either sign, quiet and signalling: each function must answer each with a NaN.
-const NANS: [u32; 5] = [NAN, 0xffc0_0000, 0x7f80_0001, 0xff80_0001, 0x7fff_ffff];
+/// Every function of the library's table.
+fn all() -> Vec<Function> {
+    type Twin = fn(f32) -> f32;
+    let twins = |name: &str| -> [Twin; 2] {
+        match name {
+            "exp" => [mirror::exp::<false>, mirror::exp::<true>],
+            "log" => [mirror::log::<false>, mirror::log::<true>],
+            "log1p" => [mirror::log1p::<false>, mirror::log1p::<true>],
+            "sigmoid" => [mirror::sigmoid::<false>, mirror::sigmoid::<true>],
+            "softplus_neg_abs" => [
+                mirror::softplus_neg_abs::<false>,
+                mirror::softplus_neg_abs::<true>,
+            ],
+            other => panic!("{other} has no mirror"),
+        }
+    };
+    let with_twins = |promise: &'static functions::Function| {
+        let [unfused, fused] = twins(promise.name);
+        Function {
+            promise,
+            unfused,
+            fused,
+        }
+    };
+    functions::FUNCTIONS.iter().map(with_twins).collect()
+}
 
 /// The formulas of `shaders/lib/`, in the same order, for the CPU. `FUSED` contracts every
 /// `a * b + c` of the shader into one rounding.
@@ -593,7 +479,11 @@ fn sweep(
     flushes: bool,
 ) -> Sweep {
     let mut found = Sweep::default();
-    let spots = function.hard_spots.iter().map(|x| Range::around(*x));
+    let spots = function
+        .promise
+        .hard_spots
+        .iter()
+        .map(|x| Range::around(*x));
     for chunk in std::iter::once(Range::strided(stride))
         .chain(spots)
         .flat_map(Range::chunks)
@@ -603,7 +493,7 @@ fn sweep(
                 let input = chunk.bits(index as u64);
                 let x = f32::from_bits(input);
                 let got = f32::from_bits(*bits);
-                let exact = (function.exact)(f64::from(x));
+                let exact = (function.promise.exact)(f64::from(x));
                 found.inputs += 1;
                 let twins = [function.unfused, function.fused];
                 for (count, twin) in found.same.iter_mut().zip(twins) {
@@ -611,7 +501,7 @@ fn sweep(
                     *count += u64::from(twin == got || twin.is_nan() && got.is_nan());
                 }
                 if flushes && (is_subnormal(input) || is_subnormal((exact as f32).to_bits())) {
-                    let at_zero = (function.exact)(f64::copysign(0.0, f64::from(x)));
+                    let at_zero = (function.promise.exact)(f64::copysign(0.0, f64::from(x)));
                     if got == 0.0 || f64::from(got) == at_zero {
                         found.excused += 1;
                         continue;
@@ -652,10 +542,14 @@ fn results_on_the_device_are_within_their_bounds() {
         "{:<17} {:>6} {:>10}  {:<46} {:>9} {:>9} {:>7}",
         "function", "bound", "inputs", "max ULP, worst input", "=unfused", "=fused", "s"
     );
-    for function in &FUNCTIONS {
+    for function in &all() {
         let started = Instant::now();
-        let pipeline = gpu.pipeline(&format!("bitcast<u32>({}(x))", function.name));
-        let stride = if exhaustive(function.name) { 1 } else { STRIDE };
+        let pipeline = gpu.pipeline(&format!("bitcast<u32>({}(x))", function.promise.wgsl));
+        let stride = if exhaustive(function.promise.wgsl) {
+            1
+        } else {
+            STRIDE
+        };
         let Sweep {
             worst,
             inputs,
@@ -664,8 +558,8 @@ fn results_on_the_device_are_within_their_bounds() {
         } = sweep(&gpu, function, &pipeline, stride, flushes);
         println!(
             "{:<17} {:>6.2} {:>10}  {worst} {:>8.3}% {:>8.3}% {:>7.1}",
-            function.name,
-            function.bound,
+            function.promise.wgsl,
+            function.promise.bound,
             inputs,
             100.0 * same[0] as f64 / inputs as f64,
             100.0 * same[1] as f64 / inputs as f64,
@@ -674,21 +568,21 @@ fn results_on_the_device_are_within_their_bounds() {
         if excused > 0 {
             println!("    {excused} results flushed to zero by the device were accepted");
         }
-        if worst.ulp > function.bound {
+        if worst.ulp > function.promise.bound {
             failures.push(format!(
                 "{}: {worst} got {:e}, promised {}",
-                function.name, worst.got, function.bound
+                function.promise.wgsl, worst.got, function.promise.bound
             ));
         }
 
-        for &(input, expected) in function.special {
+        for &(input, expected) in function.promise.special {
             let got = gpu.one(&pipeline, input);
             let both_nan = f32::from_bits(got).is_nan() && f32::from_bits(expected).is_nan();
             let flushed = flushes && (is_subnormal(input) || is_subnormal(expected));
             if got != expected && !both_nan && !flushed {
                 failures.push(format!(
                     "{}(0x{input:08x}) is 0x{got:08x}, not 0x{expected:08x}",
-                    function.name
+                    function.promise.wgsl
                 ));
             }
         }
@@ -697,7 +591,7 @@ fn results_on_the_device_are_within_their_bounds() {
             if !f32::from_bits(got).is_nan() {
                 failures.push(format!(
                     "{}(NaN 0x{input:08x}) is 0x{got:08x}",
-                    function.name
+                    function.promise.wgsl
                 ));
             }
         }
@@ -714,8 +608,8 @@ fn results_on_the_device_are_within_their_bounds() {
 #[test]
 fn a_wrong_function_exceeds_its_bound() {
     let gpu = Gpu::new();
-    for function in &FUNCTIONS {
-        let wrong = format!("bitcast<u32>({}(x)) + 4u", function.name);
+    for function in &all() {
+        let wrong = format!("bitcast<u32>({}(x)) + 4u", function.promise.wgsl);
         let found = sweep(
             &gpu,
             function,
@@ -724,12 +618,12 @@ fn a_wrong_function_exceeds_its_bound() {
             gpu.flushes_copies(),
         );
         assert!(
-            found.worst.ulp > function.bound,
+            found.worst.ulp > function.promise.bound,
             "4 ULP too many in {}",
-            function.name
+            function.promise.wgsl
         );
 
-        let wrong = format!("bitcast<u32>({}(x) * 1.0000005)", function.name);
+        let wrong = format!("bitcast<u32>({}(x) * 1.0000005)", function.promise.wgsl);
         let found = sweep(
             &gpu,
             function,
@@ -738,9 +632,9 @@ fn a_wrong_function_exceeds_its_bound() {
             gpu.flushes_copies(),
         );
         assert!(
-            found.worst.ulp > function.bound,
+            found.worst.ulp > function.promise.bound,
             "a factor 1 + 5e-7 on {}",
-            function.name
+            function.promise.wgsl
         );
     }
 }
@@ -751,26 +645,34 @@ fn formulas_are_within_their_bounds_with_and_without_fused_multiply_add() {
         "{:<17} {:>6}  {:<8} max ULP, worst input",
         "CPU mirror", "bound", ""
     );
-    for function in &FUNCTIONS {
-        let stride = if exhaustive(function.name) { 1 } else { STRIDE };
+    for function in &all() {
+        let stride = if exhaustive(function.promise.wgsl) {
+            1
+        } else {
+            STRIDE
+        };
         for (kind, twin) in [("unfused", function.unfused), ("fused", function.fused)] {
             let mut worst = Worst::default();
-            let spots = function.hard_spots.iter().map(|x| Range::around(*x));
+            let spots = function
+                .promise
+                .hard_spots
+                .iter()
+                .map(|x| Range::around(*x));
             for range in std::iter::once(Range::strided(stride)).chain(spots) {
                 for index in 0..range.count {
                     let input = range.bits(index);
                     let x = f32::from_bits(input);
-                    worst.see(input, twin(x), (function.exact)(f64::from(x)));
+                    worst.see(input, twin(x), (function.promise.exact)(f64::from(x)));
                 }
             }
             println!(
                 "{:<17} {:>6.2}  {kind:<8} {worst}",
-                function.name, function.bound
+                function.promise.wgsl, function.promise.bound
             );
             assert!(
-                worst.ulp <= function.bound,
+                worst.ulp <= function.promise.bound,
                 "{} {kind}: {worst}",
-                function.name
+                function.promise.wgsl
             );
         }
     }

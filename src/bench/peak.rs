@@ -5,9 +5,9 @@
 use std::time::Instant;
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, NodeId, Role};
+use crate::graph::NodeId;
 use crate::ops::shader_lib::GRID;
-use crate::plan::{BufferId, BufferSpec, Content, Feed, KernelSource, Output, Plan, Step};
+use crate::plan::single::single;
 use crate::run::gpu::Gpu;
 use crate::tensor::Tensor;
 
@@ -79,53 +79,10 @@ impl Run {
         made: usize,
         workgroups: usize,
     ) -> Result<Run> {
-        // An output is known by a node; nothing else needs this graph.
-        let mut graph = Graph::new();
-        let output = graph.input("made", &[made])?;
-        let buffer = |label: &str, elements: usize, content: Content| BufferSpec {
-            label: label.to_string(),
-            elements,
-            content,
-            part_of: None,
-        };
-        let rows = workgroups.div_ceil(crate::plan::MAX_WORKGROUPS as usize);
-        let plan = Plan {
-            replicas: 1,
-            buffers: vec![
-                buffer("given", given.data().len(), Content::Fed),
-                buffer("made", made, Content::Computed),
-            ],
-            kernels: vec![KernelSource {
-                label: label.to_string(),
-                entry: label.to_string(),
-                source: format!("{GRID}\n{SOURCE}"),
-                reads: 1,
-                images: Vec::new(),
-                writes: 1,
-            }],
-            steps: vec![Step {
-                label: label.to_string(),
-                op: label.to_string(),
-                role: Role::Forward,
-                kernel: 0,
-                params: vec![params[0], params[1], 0, 0],
-                inputs: vec![BufferId(0)],
-                outputs: vec![BufferId(1)],
-                grid: [workgroups.div_ceil(rows) as u32, rows as u32],
-            }],
-            feeds: vec![Feed {
-                label: "given".to_string(),
-                shape: given.shape().clone(),
-                buffer: BufferId(0),
-            }],
-            outputs: vec![Output {
-                node: output,
-                label: "made".to_string(),
-                shape: graph.shape(output)?.clone(),
-                buffer: BufferId(1),
-            }],
-            peak_bytes: 4 * (given.data().len() + made) as u64,
-        };
+        let sizes = [given.data().len(), made];
+        let source = format!("{GRID}\n{SOURCE}");
+        let params = vec![params[0], params[1], 0, 0];
+        let (plan, output) = single(label, source, params, sizes, workgroups)?;
         let mut program = pollster::block_on(gpu.compile_plan(plan))?;
         program.set("given", given)?;
         Ok(Run {

@@ -49,11 +49,9 @@ impl Comparison {
 /// less than that of subnormals.
 fn ulp_at(value: f64) -> f64 {
     let size = value.abs().min(f64::from(f32::MAX));
-    let exponent = if size < f64::from(f32::MIN_POSITIVE) {
-        -126
-    } else {
-        size.log2().floor() as i32
-    };
+    // The field of the exponent: a logarithm would round up just below a power
+    // of two.
+    let exponent = ((size.to_bits() >> 52) as i32 - 1023).max(-126);
     2f64.powi(exponent - 23)
 }
 

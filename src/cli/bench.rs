@@ -1,6 +1,5 @@
 //! `wgrad bench`: how fast, checked first.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -10,6 +9,7 @@ use wgrad::nn::{Loss, Network};
 use wgrad::report::bench as report;
 use wgrad::{Error, Gpu, Result};
 
+use super::export::Export;
 use super::{EngineArgs, Outcome, output};
 
 /// What to measure, and what to do with the figures.
@@ -174,33 +174,6 @@ fn dump(folder: &Path, works: &[Work], gpu: &Gpu) -> Result<()> {
     }
     output::notice(&format!("wrote the kernels to {}", folder.display()));
     Ok(())
-}
-
-/// A file that is written at the end and known to be writable before. It takes
-/// its name when it is complete.
-struct Export {
-    path: PathBuf,
-    file: tempfile::NamedTempFile,
-}
-
-impl Export {
-    fn to(path: &Path) -> Result<Export> {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
-        let file = tempfile::NamedTempFile::new_in(folder);
-        Ok(Export {
-            path: path.to_path_buf(),
-            file: file.map_err(|e| Error::file(path, e.to_string()))?,
-        })
-    }
-
-    fn write(mut self, text: &str) -> Result<()> {
-        let written = self.file.write_all(text.as_bytes());
-        written.map_err(|e| Error::file(&self.path, e.to_string()))?;
-        let kept = self.file.persist(&self.path);
-        kept.map_err(|e| Error::file(&self.path, e.to_string()))?;
-        Ok(())
-    }
 }
 
 #[cfg(test)]

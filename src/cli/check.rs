@@ -1,43 +1,185 @@
-//! `wgrad check`: cases from elsewhere.
+//! `wgrad check`: the card of an adapter, and cases from elsewhere.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use wgrad::check::cases::{self, Verdict};
+use wgrad::check::card::{self, Card, Options};
+use wgrad::check::cases::{Case, Folder, Verdict};
 use wgrad::number::escaped;
-use wgrad::{Error, Result};
+use wgrad::report::card as report;
+use wgrad::run::gpu::Selection;
+use wgrad::{Error, Gpu, Result};
 
+use super::export::Export;
 use super::{EngineArgs, Outcome, output};
 
 /// What to check.
 #[derive(Args)]
 pub struct CheckArgs {
-    /// A folder with cases.json and cases.safetensors
+    /// A folder with cases.json and cases.safetensors: alone only these are run;
+    /// with --card, or any option of the card, they are a part of it
     #[arg(long, value_name = "DIR")]
-    cases: PathBuf,
+    cases: Option<PathBuf>,
 
     /// Cases whose operator wgrad does not have do not fail the run
-    #[arg(long)]
+    #[arg(long, requires = "cases")]
     allow_unsupported: bool,
+
+    /// Examine the adapter, as without --cases
+    #[arg(long)]
+    card: bool,
+
+    /// The checks to make: ops, functions and networks by name
+    #[arg(long, value_name = "NAME,NAME..", value_delimiter = ',')]
+    only: Vec<String>,
+
+    /// A short card: fewer sizes, kernels and repetitions
+    #[arg(long)]
+    quick: bool,
+
+    /// Every float32 for each elementary function: minutes a function
+    #[arg(long, conflicts_with = "quick")]
+    exhaustive: bool,
+
+    /// Examine every adapter, one after the other
+    #[arg(long, conflicts_with_all = ["adapter", "cpu"])]
+    all_adapters: bool,
+
+    /// Write the card as Markdown
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+}
+
+impl CheckArgs {
+    /// Whether the adapter is to be examined.
+    fn wants_card(&self) -> bool {
+        self.cases.is_none()
+            || self.card
+            || self.quick
+            || self.exhaustive
+            || self.all_adapters
+            || self.markdown.is_some()
+            || !self.only.is_empty()
+    }
 }
 
 pub fn run(args: &CheckArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcome> {
-    let folder = cases::Folder::read(&args.cases)?;
-    let Some(gpu) = engine.open()? else {
-        return Err(Error::Text(
-            "--cpu has nothing to check: the cases hold the GPU's gradients against PyTorch's"
-                .to_string(),
-        ));
+    let folder = args.cases.as_deref().map(Folder::read).transpose()?;
+    match folder {
+        Some(folder) if !args.wants_card() => run_cases(args, &folder, engine, as_json),
+        folder => run_card(args, folder.as_ref(), engine, as_json),
+    }
+}
+
+fn nothing_to_check(what: &str) -> Error {
+    Error::Text(format!("--cpu has nothing to check: {what}"))
+}
+
+fn run_card(
+    args: &CheckArgs,
+    folder: Option<&Folder>,
+    engine: &EngineArgs,
+    as_json: bool,
+) -> Result<Outcome> {
+    // What would fail at the end fails before anything is examined.
+    let markdown = args.markdown.as_deref().map(Export::to).transpose()?;
+    let options = Options {
+        quick: args.quick,
+        exhaustive: args.exhaustive,
+        only: args.only.clone(),
+        ..Options::default()
     };
+    options.verify()?;
+    let mut cards = Vec::new();
+    for gpu in devices(args, engine)? {
+        let gpu = gpu?;
+        output::progress(&format!("examining {}", gpu.adapter()));
+        let mut progress = |what: &str| output::progress(&format!("checking {what}"));
+        let mut card = card::examine(&gpu, &options, &mut progress)?;
+        if let Some(folder) = folder {
+            let results = all_cases(folder, &gpu, |_, _| Ok(()))?;
+            let named = results.iter().map(|(case, v)| (case.name.as_str(), v));
+            card.add_cases(named, args.allow_unsupported);
+        }
+        if !as_json {
+            output::data(&report::text(&card))?;
+        }
+        cards.push(card);
+    }
+    if as_json {
+        let mut all: Vec<_> = cards.iter().map(report::json).collect();
+        match args.all_adapters {
+            true => output::json(&json!(all))?,
+            // There is one.
+            false => output::json(&all.pop().unwrap_or_default())?,
+        }
+    }
+    if let Some(file) = markdown {
+        let pages: Vec<_> = cards.iter().map(report::markdown).collect();
+        file.write(&pages.join("\n"))?;
+    }
+    Ok(match cards.iter().all(Card::passed) {
+        true => Outcome::Good,
+        false => Outcome::Differs,
+    })
+}
+
+/// The devices to examine, each opened when its turn comes.
+fn devices<'a>(
+    args: &CheckArgs,
+    engine: &'a EngineArgs,
+) -> Result<Box<dyn Iterator<Item = Result<Gpu>> + 'a>> {
+    if !args.all_adapters {
+        let gpu = engine
+            .open()?
+            .ok_or_else(|| nothing_to_check("a card is an adapter's"))?;
+        return Ok(Box::new(std::iter::once(Ok(gpu))));
+    }
+    let (adapters, chosen) = engine.list()?;
+    chosen?;
+    let backends = engine.selection()?.backends;
+    let indices: Vec<usize> = adapters.descriptions().map(|d| d.index).collect();
+    Ok(Box::new(indices.into_iter().map(move |index| {
+        let selection = Selection {
+            adapter: Some(index.to_string()),
+            backends: backends.clone(),
+        };
+        let gpu = engine.open_selected(selection)?;
+        Ok(engine.with_tuned(gpu))
+    })))
+}
+
+type Results<'f> = Vec<(&'f Case, Verdict)>;
+
+/// Every case of the folder; `each` is told of one when it is done.
+fn all_cases<'f>(
+    folder: &'f Folder,
+    gpu: &Gpu,
+    each: impl Fn(&Case, &Verdict) -> Result<()>,
+) -> Result<Results<'f>> {
     let mut results = Vec::with_capacity(folder.cases.len());
     for case in &folder.cases {
-        let verdict = pollster::block_on(folder.run(case, &gpu))?;
-        if !as_json {
-            output::data(&line(&case.name, &verdict))?;
-        }
+        let verdict = pollster::block_on(folder.run(case, gpu))?;
+        each(case, &verdict)?;
         results.push((case, verdict));
     }
+    Ok(results)
+}
+
+fn run_cases(
+    args: &CheckArgs,
+    folder: &Folder,
+    engine: &EngineArgs,
+    as_json: bool,
+) -> Result<Outcome> {
+    let gpu = engine
+        .open()?
+        .ok_or_else(|| nothing_to_check("the cases hold the GPU's gradients against PyTorch's"))?;
+    let results = all_cases(folder, &gpu, |case, verdict| match as_json {
+        true => Ok(()),
+        false => output::data(&line(&case.name, verdict)),
+    })?;
     let count = |wanted: fn(&Verdict) -> bool| results.iter().filter(|(_, v)| wanted(v)).count();
     let passed = count(|v| matches!(v, Verdict::Passed { .. }));
     let failed = count(|v| matches!(v, Verdict::Failed { .. }));

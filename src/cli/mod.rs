@@ -5,6 +5,7 @@ mod adapters;
 mod bench;
 mod check;
 mod exercise;
+mod export;
 mod grad;
 mod inspect;
 mod output;
@@ -69,7 +70,8 @@ enum Command {
     /// Measure which kernels are the fastest for the products of a network, each
     /// checked first; later runs take them
     Tune(tune::TuneArgs),
-    /// Run gradient cases from a folder (cases.json, cases.safetensors)
+    /// Examine an adapter: every op, gradient and kernel against float64; or run
+    /// gradient cases from a folder
     Check(check::CheckArgs),
     /// List what a .pth, .safetensors or .npy file holds, executing nothing
     Inspect {
@@ -155,8 +157,13 @@ impl EngineArgs {
         if self.cpu {
             return Ok(None);
         }
+        self.open_selected(self.selection()?).map(Some)
+    }
+
+    /// The device that a selection means, as installed.
+    fn open_selected(&self, selection: Selection) -> Result<Gpu> {
         let options = GpuOptions {
-            selection: self.selection()?,
+            selection,
             pipeline_cache: self.cache_folder(),
             ..GpuOptions::default()
         };
@@ -170,21 +177,23 @@ impl EngineArgs {
                 gpu.adapter().name
             ));
         }
-        Ok(Some(gpu))
+        Ok(gpu)
     }
 
     /// The device to compute on, with the kernels that were chosen for it.
     fn open(&self) -> Result<Option<Gpu>> {
-        let Some(gpu) = self.open_untuned()? else {
-            return Ok(None);
-        };
-        Ok(Some(match self.tuned(gpu.adapter()) {
+        Ok(self.open_untuned()?.map(|gpu| self.with_tuned(gpu)))
+    }
+
+    /// A device with the kernels that were chosen for it.
+    fn with_tuned(&self, gpu: Gpu) -> Gpu {
+        match self.tuned(gpu.adapter()) {
             Some(tuned) => {
                 output::notice(&tune::summary(&tuned));
                 gpu.with_target(|target| tuned.apply(target))
             }
             None => gpu,
-        }))
+        }
     }
 
     /// What was measured on an adapter, if it may be used. What cannot be is

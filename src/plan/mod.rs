@@ -19,6 +19,7 @@ mod nodes;
 mod order;
 mod planner;
 mod rows;
+pub(crate) mod single;
 mod workgroup;
 
 use std::fmt;

@@ -4,6 +4,8 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod bench;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod card;
 pub mod json;
 #[cfg(feature = "cli")]
 pub mod text;

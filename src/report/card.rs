@@ -1,0 +1,269 @@
+//! A card as text for a terminal, as JSON, and as Markdown. All three end, where
+//! something is wrong, with what to do about it.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json as make};
+
+use super::json::adapter;
+use crate::check::card::{Card, Check, Section};
+
+// Writing to a `String` cannot fail, so the results of `write!` are dropped.
+
+const HEADS: [&str; 6] = ["", "check", "values", "no bound", "max ULP", "of bound"];
+
+fn word(passed: bool) -> &'static str {
+    if passed { "PASS" } else { "FAIL" }
+}
+
+/// The cells of a check's line.
+fn cells(check: &Check) -> [String; 6] {
+    let share = match check.max_share {
+        s if s.is_infinite() => "beyond".to_string(),
+        s if s > 10.0 => format!("{s:.0}x"),
+        s => format!("{:.0}%", 100.0 * s),
+    };
+    let ulps = match check.max_ulps {
+        // Where terms cancel, ULPs of the result say little.
+        u if u >= 1e4 => format!("{u:.0e}"),
+        u => format!("{u:.2}"),
+    };
+    [
+        word(check.passed()).to_string(),
+        format!("{} {}", check.name, check.part),
+        check.values.to_string(),
+        check.unbounded.to_string(),
+        ulps,
+        share,
+    ]
+}
+
+/// The first line of a card: how it ended.
+pub fn verdict(card: &Card) -> String {
+    let all = card.checks().count();
+    let bad = card.checks().filter(|(_, c)| !c.passed()).count();
+    let values: u64 = card.checks().map(|(_, c)| c.values).sum();
+    let count = match bad {
+        0 => format!("{all} checks"),
+        n => format!("{n} of {all} checks failed"),
+    };
+    let kind = match (card.partial, card.quick) {
+        (true, _) => ", of the checks that were asked for",
+        (_, true) => ", of a short card",
+        _ => "",
+    };
+    format!(
+        "{} {count}, {values} values{kind}, on {}",
+        word(card.passed()),
+        card.adapter
+    )
+}
+
+/// The command that makes the checks of this name alone.
+fn alone(card: &Card, section: &Section, check: &Check) -> String {
+    if section.name == "cases" {
+        return "wgrad check --cases DIR, with this case alone in its cases.json".to_string();
+    }
+    let quick = if card.quick { " --quick" } else { "" };
+    format!(
+        "wgrad check{quick} --only {} --adapter {}",
+        check.name, card.adapter.index
+    )
+}
+
+/// What is wrong, one paragraph a check: heading and lines.
+fn wrong(card: &Card) -> Vec<(String, Vec<String>)> {
+    let failed = card.checks().filter(|(_, c)| !c.passed());
+    let one = |(section, check): (&Section, &Check)| {
+        let head = format!(
+            "{}: {} {}: {} of {} values are wrong",
+            section.name, check.name, check.part, check.failures, check.values
+        );
+        let mut lines = Vec::new();
+        if let Some(failure) = &check.failure {
+            lines.push(format!("first   {}", failure.what));
+            lines.push(match &failure.kernel {
+                Some(kernel) => format!("kernel  {kernel}"),
+                None => "kernel  none: a rule of wgrad, whatever the adapter".to_string(),
+            });
+        }
+        lines.push(format!(
+            "driver  {}, {}",
+            card.adapter.driver, card.adapter.backend
+        ));
+        lines.push(format!("alone   {}", alone(card, section, check)));
+        (head, lines)
+    };
+    failed.map(one).collect()
+}
+
+const WHAT_TO_DO: &str = "\
+do not trust this adapter's numbers where a check above failed. See whether another driver, or a \
+newer one, passes (wgrad adapters lists what there is; --adapter takes another); wgrad --cpu \
+computes without an adapter. If it fails with the newest driver, report the card (--json) to \
+wgrad: it names adapter, driver and kernel.";
+
+/// For a terminal.
+pub fn text(card: &Card) -> String {
+    let d = &card.adapter;
+    let mut out = String::new();
+    let _ = writeln!(out, "adapter  {}", d.name);
+    let _ = writeln!(
+        out,
+        "         {}, {}, driver {}",
+        d.kind, d.backend, d.driver
+    );
+    for section in &card.sections {
+        let name = section.name.to_uppercase();
+        let _ = writeln!(out, "\n\x1b[1m{name}\x1b[0m  {}\n", section.title);
+        let rows: Vec<_> = section.checks.iter().map(cells).collect();
+        let heads = HEADS.map(str::to_string);
+        let width = |i: usize| {
+            let all = rows
+                .iter()
+                .chain([&heads])
+                .map(|row| row[i].chars().count());
+            all.max().unwrap_or(0)
+        };
+        let widths: [usize; 6] = std::array::from_fn(width);
+        for (row, check) in [&heads]
+            .into_iter()
+            .chain(&rows)
+            .zip([None].into_iter().chain(section.checks.iter().map(Some)))
+        {
+            let mut line = format!("   {:<4}  {:<w$}", row[0], row[1], w = widths[1]);
+            for i in 2..6 {
+                let _ = write!(line, "  {:>w$}", row[i], w = widths[i]);
+            }
+            match check.is_some_and(|c| !c.passed()) {
+                true => {
+                    let _ = writeln!(out, "\x1b[31m{}\x1b[0m", line.trim_end());
+                }
+                false => {
+                    let _ = writeln!(out, "{}", line.trim_end());
+                }
+            }
+        }
+    }
+    let _ = writeln!(
+        out,
+        "\n\x1b[1mDRIVER\x1b[0m  what it does, and what wgrad does about it\n"
+    );
+    for fact in &card.facts {
+        let _ = writeln!(out, "   {:<23} {}", fact.name, fact.found);
+        let _ = writeln!(out, "   {:<23} ({})", "", fact.answer);
+    }
+    let wrong = wrong(card);
+    if !wrong.is_empty() {
+        let _ = writeln!(out, "\n\x1b[1mWHAT IS WRONG\x1b[0m");
+        for (head, lines) in &wrong {
+            let _ = writeln!(out, "\n   \x1b[31m{head}\x1b[0m");
+            for line in lines {
+                let _ = writeln!(out, "      {line}");
+            }
+        }
+        let _ = writeln!(out, "\nwhat to do: {WHAT_TO_DO}");
+    }
+    let _ = writeln!(out, "\n{}", verdict(card));
+    out
+}
+
+/// JSON has no infinity, and a share of nothing is one.
+fn finite(value: f64) -> Value {
+    match value.is_finite() {
+        true => make!(value),
+        false => make!("inf"),
+    }
+}
+
+/// For a program: everything, also where each check was worst.
+pub fn json(card: &Card) -> Value {
+    let one = |section: &Section, check: &Check| {
+        let failure = check.failure.as_ref();
+        make!({
+            "name": check.name,
+            "part": check.part,
+            "passed": check.passed(),
+            "values": check.values,
+            "wrong": check.failures,
+            "without_bound": check.unbounded,
+            "max_ulp": finite(check.max_ulps),
+            "max_share_of_bound": finite(check.max_share),
+            "worst": check.worst,
+            "first_wrong": failure.map(|f| &f.what),
+            "kernel": failure.and_then(|f| f.kernel.as_ref()),
+            "alone": failure.map(|_| alone(card, section, check)),
+        })
+    };
+    let sections = card.sections.iter().map(|section| {
+        let checks = section.checks.iter().map(|check| one(section, check));
+        make!({
+            "name": section.name,
+            "title": section.title,
+            "checks": checks.collect::<Vec<_>>(),
+        })
+    });
+    let facts = card
+        .facts
+        .iter()
+        .map(|f| make!({ "name": f.name, "found": f.found, "wgrad": f.answer }));
+    make!({
+        "adapter": adapter(&card.adapter),
+        "wgrad": env!("CARGO_PKG_VERSION"),
+        "quick": card.quick,
+        "partial": card.partial,
+        "passed": card.passed(),
+        "checks": card.checks().count(),
+        "failed": card.checks().filter(|(_, c)| !c.passed()).count(),
+        "sections": sections.collect::<Vec<_>>(),
+        "driver": facts.collect::<Vec<_>>(),
+        "what_to_do": (!card.passed()).then_some(WHAT_TO_DO),
+    })
+}
+
+/// A cell of a Markdown table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+/// For a page or an issue.
+pub fn markdown(card: &Card) -> String {
+    let mut out = format!(
+        "# Card of {}\n\n{}\n\nwgrad {}\n",
+        card.adapter.name,
+        verdict(card),
+        env!("CARGO_PKG_VERSION")
+    );
+    for section in &card.sections {
+        let _ = writeln!(out, "\n## {}\n\n{}\n", section.name, section.title);
+        let _ = writeln!(out, "| {} | worst |", HEADS.join(" | "));
+        let _ = writeln!(out, "| --- | --- | ---: | ---: | ---: | ---: | --- |");
+        for check in &section.checks {
+            let worst = check.worst.as_deref().unwrap_or("");
+            let cells = cells(check).map(|text| cell(&text));
+            let _ = writeln!(out, "| {} | {} |", cells.join(" | "), cell(worst));
+        }
+    }
+    out.push_str("\n## Driver\n\n| asked | found | what wgrad does |\n| --- | --- | --- |\n");
+    for fact in &card.facts {
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} |",
+            cell(fact.name),
+            cell(&fact.found),
+            fact.answer
+        );
+    }
+    let wrong = wrong(card);
+    if !wrong.is_empty() {
+        out.push_str("\n## What is wrong\n");
+        for (head, lines) in wrong {
+            let _ = writeln!(out, "\n{head}\n");
+            for line in lines {
+                let _ = writeln!(out, "- {line}");
+            }
+        }
+        let _ = writeln!(out, "\nWhat to do: {WHAT_TO_DO}");
+    }
+    out
+}
