@@ -1,6 +1,8 @@
 //! The elementary functions over a sweep of all floats, and over every float
 //! near the spots that are hard for them.
 
+use std::time::Instant;
+
 use super::functions::{FUNCTIONS, Function, NANS, source};
 use super::{Check, Examiner, Failure, Section, facts};
 use crate::check::ulps;
@@ -41,10 +43,16 @@ pub(super) fn examine(examiner: &mut Examiner<'_>) -> Result<Section> {
         let judge = Judge { function, flushes };
         let mut chunk = Sweep::new(examiner, function, CHUNK.min(inputs(stride) as usize))?;
         let check = section.check(function.name, part);
+        let started = Instant::now();
         for at in (0..inputs(stride)).step_by(CHUNK) {
             if examiner.options.exhaustive && at.is_multiple_of(1 << 28) && at > 0 {
-                let percent = 100 * at / inputs(stride);
-                (examiner.progress)(&format!("{}: {percent}% of all floats", function.name));
+                let done = at as f64 / inputs(stride) as f64;
+                let left = started.elapsed().as_secs_f64() * (1.0 / done - 1.0);
+                (examiner.progress)(&format!(
+                    "{}: {:.0}% of all floats done, about {left:.0} s left",
+                    function.name,
+                    100.0 * done
+                ));
             }
             let first = (at * u64::from(stride)) as u32;
             judge.all(check, chunk.run(first, stride)?, first, stride);
