@@ -110,7 +110,7 @@ pub fn parse(text: &str) -> Result<Problem> {
         return Err(wrong("a size of 0 leaves nothing to multiply"));
     }
     for pair in [[*m, *k], [*n, *k], [*m, *n]] {
-        Shape::new(&pair)?;
+        Shape::new(&pair).map_err(|e| wrong(&format!("an operand of shape {}", e.reason)))?;
     }
     Ok(Problem {
         m: *m,

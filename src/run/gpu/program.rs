@@ -640,7 +640,8 @@ fn picked<T>((_, reading): &(T, &bool)) -> bool {
 
 fn not_an_output(node: NodeId) -> Error {
     Error::Graph(format!(
-        "node {node} is not among the outputs that this program was compiled for"
+        "node {node} is not among the outputs that this program was compiled for; name it when you \
+         compile"
     ))
 }
 
