@@ -977,7 +977,8 @@ fn listings(t: &mut Table) {
         tune::parse("5x-6x7 nn");
         tune::parse("5x0x7 nt");
         tune::parse("5x6x7 xy");
-        tune::parse("65536x65536x1 nn");
+        tune::parse("5x6x1 nn");
+        tune::parse("65536x65536x2 nn");
         tune::parse("sum 5x6x7 nn");
     );
     let folder = tempfile::tempdir().unwrap();
