@@ -23,6 +23,7 @@ use crate::tensor::Tensor;
 /// # Ok::<(), wgrad::Error>(())
 /// ```
 pub fn gradient(g: &mut Graph, loss: NodeId, wrt: &[NodeId]) -> Result<Vec<NodeId>> {
+    g.operand("gradient", loss)?;
     let node = g.node(loss)?;
     if node.shape.numel() != 1 {
         return Err(Error::Graph(format!(
@@ -47,10 +48,13 @@ pub fn vjp(
     cotangent: NodeId,
     wrt: &[NodeId],
 ) -> Result<Vec<NodeId>> {
-    let (of, with) = (g.shape(output)?, g.shape(cotangent)?);
+    let (of, with) = (g.operand("vjp", output)?, g.operand("vjp", cotangent)?);
+    for &node in wrt {
+        g.operand("vjp", node)?;
+    }
     if of != with {
         return Err(Error::Graph(format!(
-            "the cotangent of `{}` must have its shape {of}, got {with}",
+            "the cotangent of `{}` must have its shape {of}, got {with}; reshape or expand it",
             g.node(output)?.label
         )));
     }

@@ -37,7 +37,10 @@ impl Shape {
                 _ => {
                     return Err(ShapeError::new(
                         "shape",
-                        format!("{dims:?} has more than 2^32 - 1 elements"),
+                        format!(
+                            "{dims:?} has more than 2^32 - 1 elements, the most that a kernel \
+                             counts; split it into several tensors"
+                        ),
                     ));
                 }
             };

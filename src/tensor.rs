@@ -20,7 +20,8 @@ impl Tensor {
             return Err(ShapeError::new(
                 "tensor",
                 format!(
-                    "shape {shape} has {} elements, the data {}",
+                    "shape {shape} has {} elements, the data {}; give as many values as the \
+                     shape has elements",
                     shape.numel(),
                     data.len()
                 ),

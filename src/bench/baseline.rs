@@ -8,6 +8,10 @@ use serde::Deserialize;
 
 use super::{Results, Row};
 use crate::error::{Error, Result};
+use crate::io;
+
+/// No benchmark writes a larger file.
+const MOST_BYTES: u64 = 16 << 20;
 
 /// An earlier run, as its JSON has it.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
@@ -123,14 +127,21 @@ impl Baseline {
     /// # Errors
     /// [`Error::File`] if it cannot be read or is something else.
     pub fn read(path: &Path) -> Result<Baseline> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::file(path, e.to_string()))?;
+        Baseline::read_slice(&io::read_bytes(path, MOST_BYTES)?, path)
+    }
+
+    /// As [`read`](Baseline::read), from the bytes of a file. Errors name `path`.
+    ///
+    /// # Errors
+    /// As [`read`](Baseline::read).
+    pub fn read_slice(bytes: &[u8], path: &Path) -> Result<Baseline> {
         let wrong = |reason: String| {
             Error::file(
                 path,
                 format!("not a benchmark's JSON: {reason}; write one with --export-json"),
             )
         };
-        let baseline: Baseline = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+        let baseline: Baseline = serde_json::from_slice(bytes).map_err(|e| wrong(e.to_string()))?;
         let unsound = |row: &&Earlier| row.step_s.is_some_and(|s| !s.is_sound());
         match baseline.results.iter().find(unsound) {
             Some(row) => Err(wrong(format!(

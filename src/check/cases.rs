@@ -79,8 +79,12 @@ impl Folder {
     pub fn read(path: &Path) -> Result<Folder> {
         let list = path.join("cases.json");
         let text = io::read_text(&list, MOST_LISTING)?;
-        let listing: Listing =
-            serde_json::from_str(&text).map_err(|e| Error::file(&list, e.to_string()))?;
+        let listing: Listing = serde_json::from_str(&text).map_err(|e| {
+            Error::file(
+                &list,
+                format!("no list of cases: {e}; write it again, or restore the file"),
+            )
+        })?;
         // A run over nothing would pass and prove nothing.
         if listing.cases.is_empty() {
             return Err(Error::file(
@@ -170,9 +174,12 @@ impl Folder {
     }
 
     fn tensor(&self, key: &str) -> Result<&io::Stored> {
-        self.tensors
-            .get(key)
-            .ok_or_else(|| Error::file(&self.path, format!("there is no tensor `{key}`")))
+        self.tensors.get(key).ok_or_else(|| {
+            Error::file(
+                &self.path,
+                format!("there is no tensor `{key}`, which a case names; save it there"),
+            )
+        })
     }
 
     fn within(&self, case: &Case, error: &Error) -> Error {

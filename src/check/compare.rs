@@ -111,7 +111,7 @@ fn share(got: f32, want: f64, bound: f64) -> f64 {
 pub fn compare(label: &str, got: &Tensor, want: &RefValue) -> Result<Comparison> {
     if got.dims() != want.value.shape() {
         return Err(Error::Graph(format!(
-            "`{label}`: shape {} against a reference of shape {:?}",
+            "`{label}`: shape {} against a reference of shape {:?}; compare values of one node",
             got.shape(),
             want.value.shape()
         )));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use ndarray::ArrayD;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
 use crate::run::cpu::evaluate_wide;
 
@@ -15,6 +15,9 @@ pub type WideFeeds = BTreeMap<String, ArrayD<f64>>;
 /// The gradient of the scalar `loss` by the leaf `label`, by differences of
 /// fourth order with step `1e-4 * max(1, |x|)`: exact to about 1e-9 where the
 /// function is smooth.
+///
+/// # Errors
+/// No value for `label`, and as [`evaluate_wide`].
 pub fn gradient(
     graph: &Graph,
     feeds: &WideFeeds,
@@ -22,7 +25,13 @@ pub fn gradient(
     label: &str,
 ) -> Result<ArrayD<f64>> {
     let mut feeds = feeds.clone();
-    let base = feeds.get(label).cloned().unwrap_or_default();
+    let base = feeds.get(label).cloned().ok_or_else(|| {
+        let known: Vec<_> = feeds.keys().map(String::as_str).collect();
+        Error::Graph(format!(
+            "no value was given for `{label}`; those given are for {}",
+            known.join(", ")
+        ))
+    })?;
     let mut result = ArrayD::zeros(base.raw_dim());
     for i in 0..base.len() {
         let x = base.iter().nth(i).copied().unwrap_or_default();

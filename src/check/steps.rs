@@ -46,7 +46,7 @@ pub fn verify(
             };
             operands.push(operand.ok_or_else(|| {
                 Error::Graph(format!(
-                    "`{}` cannot be verified: the value of `{}` was not kept",
+                    "`{}` cannot be verified: the value of `{}` was not kept; give it too",
                     node.label, of.label
                 ))
             })?);

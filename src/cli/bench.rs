@@ -26,12 +26,12 @@ pub struct BenchArgs {
 
     /// Rows of each batch [default: 1,64,1024,65536]; without --net, the
     /// exercise's network alone is measured on them
-    #[arg(long, value_name = "N,N..", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N,N..", value_delimiter = ',', value_parser = super::count::<u64>)]
     batch: Option<Vec<u64>>,
 
     /// Networks computed side by side in one dispatch, each with weights and rows
     /// of its own; without --net, the exercise's network alone
-    #[arg(long, value_name = "M,M..", value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "M,M..", value_delimiter = ',', default_value = "1", value_parser = super::count::<u32>)]
     replicas: Vec<u32>,
 
     /// Less time for each row: a first impression
@@ -66,8 +66,8 @@ pub fn run(args: &BenchArgs, engine: &EngineArgs, as_json: bool) -> Result<Outco
     let Some(gpu) = engine.open()? else {
         return Err(Error::Text(
             "--cpu has nothing to measure: a benchmark times an adapter, and shows the CPU beside \
-             it"
-            .to_string(),
+             it; leave --cpu out"
+                .to_string(),
         ));
     };
     if let Some(folder) = &args.dump_shaders {

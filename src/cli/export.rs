@@ -19,7 +19,13 @@ impl Export {
         let file = tempfile::NamedTempFile::new_in(folder);
         Ok(Export {
             path: path.to_path_buf(),
-            file: file.map_err(|e| Error::file(path, e.to_string()))?,
+            // Its own text would name the temporary file.
+            file: file.map_err(|e| {
+                let (folder, kind) = (folder.display(), e.kind());
+                let reason =
+                    format!("no file can be made in {folder}: {kind}; name a folder that is there");
+                Error::file(path, reason)
+            })?,
         })
     }
 

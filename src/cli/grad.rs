@@ -72,7 +72,9 @@ struct Seed {
 }
 
 fn seed(text: &str) -> Result<Seed, String> {
-    let given: i128 = text.parse().map_err(|_| "no whole number".to_string())?;
+    let given: i128 = text
+        .parse()
+        .map_err(|_| "no whole number; torch.manual_seed takes -2^63 to 2^64 - 1".to_string())?;
     let signed = i64::try_from(given).map(|v| v as u64);
     let bits = signed.or_else(|_| u64::try_from(given));
     let bits = bits.map_err(|_| "torch.manual_seed takes -2^63 to 2^64 - 1".to_string())?;

@@ -118,6 +118,14 @@ fn folder(text: &str) -> Result<PathBuf, String> {
     }
 }
 
+/// One of a list of numbers, each 1 or more.
+fn count<T: std::str::FromStr + PartialOrd + Default>(text: &str) -> Result<T, String> {
+    match text.trim().parse() {
+        Ok(n) if n > T::default() => Ok(n),
+        _ => Err("give whole numbers from 1, with commas between them: 1,64".to_string()),
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Color {
     /// Where the output is a terminal and NO_COLOR is unset

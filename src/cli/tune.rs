@@ -31,7 +31,7 @@ pub struct TuneArgs {
     loss: Option<String>,
 
     /// Rows of each batch [default: those of wgrad bench]
-    #[arg(long, value_name = "N,N..", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..), requires = "net")]
+    #[arg(long, value_name = "N,N..", value_delimiter = ',', value_parser = super::count::<u32>, requires = "net")]
     batch: Option<Vec<u32>>,
 
     /// This product instead of a network's: rows, columns and inner size, and n
@@ -66,7 +66,8 @@ fn seconds(text: &str) -> Result<f64, String> {
 pub fn run(args: &TuneArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcome> {
     let Some(gpu) = engine.open_untuned()? else {
         return Err(Error::Text(
-            "--cpu has nothing to tune: the choice is between kernels of an adapter".to_string(),
+            "--cpu has nothing to tune: the choice is between kernels of an adapter; leave it out"
+                .to_string(),
         ));
     };
     let adapter = gpu.adapter();

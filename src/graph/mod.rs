@@ -19,7 +19,7 @@ pub use op::{
     Sample, Target, Values,
 };
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ShapeError};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -35,6 +35,11 @@ impl NodeId {
     /// The node's place in the order of building.
     pub fn index(self) -> usize {
         self.index as usize
+    }
+
+    /// Whether both are nodes of one graph.
+    pub(crate) fn is_beside(self, other: NodeId) -> bool {
+        self.graph == other.graph
     }
 }
 
@@ -166,10 +171,14 @@ impl Graph {
     fn leaf(&mut self, kind: Kind, label: &str, dims: &[usize]) -> Result<NodeId> {
         if self.labels.contains_key(label) {
             return Err(Error::Graph(format!(
-                "there is a node `{label}` already; labels are unique in a graph"
+                "there is a node `{label}` already, and labels are unique in a graph; choose another, or \
+                 use another graph"
             )));
         }
-        let shape = Shape::new(dims)?;
+        let shape = Shape::new(dims).map_err(|mut e| {
+            e.node = Some(label.to_string());
+            e
+        })?;
         Ok(self.push(kind, Vec::new(), shape, label.to_string()))
     }
 
@@ -179,13 +188,26 @@ impl Graph {
         let label = self.free_label(op.name());
         let mut shapes = Vec::with_capacity(inputs.len());
         for &input in inputs {
-            shapes.push(&self.node(input)?.shape);
+            shapes.push(self.operand(op.name(), input)?);
         }
         let shape = op.infer(&shapes).map_err(|mut e| {
             e.node = Some(label.clone());
             Error::Shape(e)
         })?;
         Ok(self.push(Kind::Op(Arc::new(op)), inputs.to_vec(), shape, label))
+    }
+
+    /// The shape of an operand of `op`; an error names the op.
+    pub(crate) fn operand(&self, op: &str, id: NodeId) -> Result<&Shape> {
+        self.shape(id)
+            .map_err(|e| Error::Graph(format!("{op}: {e}")))
+    }
+
+    /// An error of an op that is made of others and so has no node yet: it
+    /// names the node that the op was applied to.
+    pub(crate) fn misfit(&self, op: &str, reason: String, to: NodeId) -> Result<Error> {
+        let label = &self.node(to)?.label;
+        Ok(ShapeError::new(op, format!("{reason} (applied to `{label}`)")).into())
     }
 
     fn push(&mut self, kind: Kind, inputs: Vec<NodeId>, shape: Shape, label: String) -> NodeId {
@@ -220,7 +242,7 @@ impl Graph {
         }
         if self.labels.contains_key(label) {
             return Err(Error::Graph(format!(
-                "cannot name node `{old}` `{label}`: another node has that label"
+                "cannot name node `{old}` `{label}`: another node has that label; choose another"
             )));
         }
         self.labels.remove(&old);
@@ -276,7 +298,7 @@ impl Graph {
     pub fn reachable(&self, roots: &[NodeId]) -> Result<Vec<bool>> {
         let mut needed = vec![false; self.nodes.len()];
         for &root in roots {
-            self.node(root)?;
+            self.operand("output", root)?;
             needed[root.index()] = true;
         }
         for i in (0..self.nodes.len()).rev() {
@@ -374,7 +396,8 @@ mod tests {
         let b = g.input("b", &[4, 5]).unwrap();
         assert_eq!(
             g.matmul(a, b).unwrap_err().to_string(),
-            "matmul: inner sizes 3 and 4 differ, lhs: [2, 3], rhs: [4, 5] (at node `matmul_2`)"
+            "matmul: inner sizes 3 and 4 differ, lhs: [2, 3], rhs: [4, 5]; make them equal (at node \
+             `matmul_2`)"
         );
         let error = g.add(a, b).unwrap_err().to_string();
         assert!(

@@ -36,13 +36,20 @@ pub struct Table {
 /// [`Error::File`], naming line and column: a cell that is no number or not
 /// finite, a row of another length, no rows, a target column that is not there.
 pub fn read(path: &Path, target: Option<&ColumnRef>) -> Result<Table> {
-    let bytes = super::read_bytes(path, super::MOST_BYTES)?;
-    parse(&bytes, target).map_err(|reason| Error::file(path, printable(&reason)))
+    read_slice(&super::read_bytes(path, super::MOST_BYTES)?, path, target)
+}
+
+/// As [`read`], from the bytes of a file. Errors name `path`.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_slice(bytes: &[u8], path: &Path, target: Option<&ColumnRef>) -> Result<Table> {
+    parse(bytes, target).map_err(|reason| Error::file(path, printable(&reason)))
 }
 
 fn parse(bytes: &[u8], target: Option<&ColumnRef>) -> Result<Table, String> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Err("the file is empty".to_string());
+        return Err("the file is empty; give a row of numbers for each example".to_string());
     }
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     let mut reader = csv::ReaderBuilder::new()
@@ -55,7 +62,7 @@ fn parse(bytes: &[u8], target: Option<&ColumnRef>) -> Result<Table, String> {
     let mut cells: Vec<f32> = Vec::new();
     let mut rows = 0;
     for (number, record) in reader.records().enumerate() {
-        let record = record.map_err(|e| e.to_string())?;
+        let record = record.map_err(|e| format!("{e}; save the file as UTF-8"))?;
         let line = record.position().map_or(number as u64 + 1, |p| p.line());
         if number == 0 {
             width = record.len();
@@ -67,7 +74,7 @@ fn parse(bytes: &[u8], target: Option<&ColumnRef>) -> Result<Table, String> {
         }
         if record.len() != width {
             return Err(format!(
-                "line {line} has {} cells, the first has {width}",
+                "line {line} has {} cells, the first has {width}; give each row as many",
                 record.len()
             ));
         }
@@ -78,6 +85,9 @@ fn parse(bytes: &[u8], target: Option<&ColumnRef>) -> Result<Table, String> {
                     cells.push(v);
                     continue;
                 }
+                Ok(_) if cell.bytes().any(|b| b.is_ascii_digit()) => {
+                    format!("is `{cell}`, beyond float32's range")
+                }
                 Ok(v) => format!("is {v}"),
                 Err(_) if cell.is_empty() => "is empty".to_string(),
                 Err(_) => format!("is `{cell}`, which is no number"),
@@ -87,6 +97,7 @@ fn parse(bytes: &[u8], target: Option<&ColumnRef>) -> Result<Table, String> {
             // Numbers beside something else make a broken row, not a header:
             // a row that is taken for a header is lost without a word.
             let header_fix = match number {
+                _ if cell.contains([';', '\t']) => "; cells are separated by commas",
                 0 => " (a header must have a name, and no number, for each column)",
                 _ => "",
             };
@@ -98,7 +109,7 @@ fn parse(bytes: &[u8], target: Option<&ColumnRef>) -> Result<Table, String> {
         rows += 1;
     }
     if rows == 0 {
-        return Err("there is a header and no row of numbers".to_string());
+        return Err("there is a header and no row of numbers; add one or more".to_string());
     }
     let names = header.as_deref();
     let target = target.map(|t| find(t, names, width)).transpose()?;
@@ -123,7 +134,10 @@ fn parse(bytes: &[u8], target: Option<&ColumnRef>) -> Result<Table, String> {
 fn find(target: &ColumnRef, header: Option<&[String]>, width: usize) -> Result<usize, String> {
     match (target, header) {
         (ColumnRef::Index(i), _) if *i < width => Ok(*i),
-        (ColumnRef::Index(i), _) => Err(format!("no column {i}: there are {width}, from 0")),
+        (ColumnRef::Index(i), _) => Err(format!(
+            "no column {i}: there are {width}; give a number from 0 to {}",
+            width.saturating_sub(1)
+        )),
         (ColumnRef::Name(name), Some(header)) => {
             let places: Vec<_> = (0..width).filter(|&i| header[i] == *name).collect();
             match places[..] {

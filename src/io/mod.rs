@@ -10,13 +10,13 @@ pub mod shaders;
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use half::{bf16, f16};
 
 use crate::error::{Error, Result};
-use crate::number::printable;
+use crate::number::{printable, show_wide};
 use crate::tensor::Tensor;
 
 /// The largest file that is read. A state dict of this size has a quarter of a
@@ -161,10 +161,10 @@ impl Stored {
             Dtype::I64 => {
                 let wide = each(b, |c: [u8; 8]| i64::from_le_bytes(c) as f64);
                 let most = 9_007_199_254_740_992.0; // 2^53
-                if wide.iter().any(|v| v.abs() > most) {
+                if let Some(i) = wide.iter().position(|v| v.abs() > most) {
                     return Err(Error::Data(format!(
-                        "`{}` holds integers beyond 2^53",
-                        self.key
+                        "`{}`: element {i} is an integer beyond 2^53; save it as float32",
+                        printable(&self.key)
                     )));
                 }
                 wide
@@ -199,8 +199,18 @@ impl Stored {
             };
             if lost {
                 return Err(Error::Data(format!(
-                    "`{}`: element {i} is {value}, which float32 does not have",
-                    printable(&self.key)
+                    "`{}`: element {i} is {}",
+                    printable(&self.key),
+                    match is_float {
+                        true => format!(
+                            "{}, beyond float32's range; scale the values",
+                            show_wide(value)
+                        ),
+                        false => format!(
+                            "{value}, which float32 does not have; save it as float32, which \
+                             rounds"
+                        ),
+                    }
                 )));
             }
             data.push(narrow);
@@ -213,7 +223,10 @@ impl Stored {
             )
         });
         Ok(Converted {
-            tensor: Tensor::new(&self.shape, data)?,
+            tensor: Tensor::new(&self.shape, data).map_err(|mut e| {
+                e.node = Some(printable(&self.key).into_owned());
+                e
+            })?,
             notice,
         })
     }
@@ -248,11 +261,27 @@ impl TensorFile {
 /// # Errors
 /// [`Error::File`]: it cannot be read, it is none of the kinds, or malformed.
 pub fn read(path: &Path) -> Result<TensorFile> {
-    let bytes = read_bytes(path, MOST_BYTES)?;
+    read_slice(&read_bytes(path, MOST_BYTES)?, path)
+}
+
+/// As [`read`], from the bytes of a file. Errors name `path`, and a lone tensor
+/// has its stem as key.
+///
+/// # Errors
+/// [`Error::File`]: it is none of the kinds, or malformed.
+pub fn read_slice(bytes: &[u8], path: &Path) -> Result<TensorFile> {
     let stem = path
         .file_stem()
         .map_or("tensor".into(), |s| s.to_string_lossy().into_owned());
-    parse(&bytes, &stem).map_err(|reason| Error::file(path, printable(&reason)))
+    parse(bytes, &stem).map_err(|reason| Error::file(path, printable(&reason)))
+}
+
+/// `reason` with a fix behind it, unless it says one itself.
+fn with_fix(reason: String, fix: &str) -> String {
+    match reason.contains("; ") {
+        true => reason,
+        false => format!("{reason}; {fix}"),
+    }
 }
 
 /// The most that is read of what has no length: a pipe, a device.
@@ -263,7 +292,11 @@ const MOST_STREAM: u64 = 1 << 30;
 /// # Errors
 /// [`Error::File`]: it cannot be read, or there is more.
 pub fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>> {
-    let failed = |e: std::io::Error| Error::file(path, e.to_string());
+    let failed = |e: std::io::Error| match e.kind() {
+        ErrorKind::NotFound => Error::file(path, "there is no such file; check the path"),
+        ErrorKind::IsADirectory => Error::file(path, "this is a folder; name a file in it"),
+        _ => Error::file(path, e.to_string()),
+    };
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     let most = match metadata.is_file() {
@@ -273,7 +306,7 @@ pub fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>> {
     let too_long = |length: u64, word: &str| {
         Error::file(
             path,
-            format!("{word}{length} bytes is more than the {most} that are read"),
+            format!("{word}{length} bytes is more than the {most} that are read; split the file"),
         )
     };
     if metadata.is_file() && metadata.len() > most {
@@ -294,28 +327,37 @@ pub fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>> {
 /// # Errors
 /// As [`read_bytes`], and for a file that is not UTF-8.
 pub fn read_text(path: &Path, most: u64) -> Result<String> {
-    String::from_utf8(read_bytes(path, most)?)
-        .map_err(|e| Error::file(path, format!("not UTF-8: {}", e.utf8_error())))
+    String::from_utf8(read_bytes(path, most)?).map_err(|e| {
+        Error::file(
+            path,
+            format!("not UTF-8: {}; save it as UTF-8", e.utf8_error()),
+        )
+    })
 }
 
 /// As [`read`], from bytes; `stem` becomes the key of a lone tensor.
 fn parse(bytes: &[u8], stem: &str) -> Result<TensorFile, String> {
     if bytes.is_empty() {
-        return Err("the file is empty".to_string());
+        return Err("the file is empty; save or copy it again".to_string());
     }
+    let torch = |reason| with_fix(reason, "save `model.state_dict()` again with torch.save");
     if bytes.starts_with(b"PK") {
-        return pth::read_zip(bytes);
+        return pth::read_zip(bytes).map_err(torch);
     }
     if bytes.starts_with(b"\x93NUMPY") {
-        return npy::read(bytes, stem);
+        return npy::read(bytes, stem).map_err(|e| with_fix(e, "save it again with numpy.save"));
     }
     if pth::looks_legacy(bytes) {
-        return pth::read_legacy(bytes);
+        return pth::read_legacy(bytes).map_err(torch);
     }
     if safetensors::looks_like(bytes) {
-        return safetensors::read(bytes);
+        return safetensors::read(bytes).map_err(|e| with_fix(e, "save it again"));
     }
-    Err("this is no .pth, .safetensors or .npy file (or it is damaged at its start)".to_string())
+    Err(
+        "this is no .pth, .safetensors or .npy file (or it is damaged at its start); write one \
+         with torch.save(model.state_dict(), ...), safetensors or numpy.save"
+            .to_string(),
+    )
 }
 
 #[cfg(test)]

@@ -38,6 +38,14 @@ pub(super) fn read(bytes: &[u8], stem: &str) -> Result<TensorFile, String> {
     let data = end.and_then(|end| bytes.get(start..end)).ok_or_else(|| {
         format!("shape {shape:?} of {dtype} is more than the file holds; was it cut off?")
     })?;
+    // A shape that leaves values over is another's, or damaged.
+    let over = bytes.len() - start - data.len();
+    if over > 0 {
+        return Err(format!(
+            "{over} bytes follow the elements of shape {shape:?} of {dtype}; is the header \
+             damaged? (Of several arrays in one file none is read)"
+        ));
+    }
     let data = match field(header, "fortran_order") {
         Some("False") => data.to_vec(),
         Some("True") => row_major(data, &shape, dtype.size()),
@@ -89,12 +97,14 @@ fn field<'h>(header: &'h str, key: &str) -> Option<&'h str> {
 
 fn shape(header: &str) -> Result<Vec<usize>, String> {
     let text = field(header, "shape").ok_or("its header names no shape")?;
-    let inner = text.trim_start_matches('(').trim_end_matches(')');
+    let inner = text.strip_prefix('(').and_then(|t| t.strip_suffix(')'));
+    let wrong = || format!("a shape of `{text}`, which is no tuple of sizes");
+    let inner = inner.ok_or_else(wrong)?;
     inner
         .split(',')
         .map(str::trim)
         .filter(|part| !part.is_empty())
-        .map(|part| part.parse().map_err(|_| format!("a shape of {text}")))
+        .map(|part| part.parse().map_err(|_| wrong()))
         .collect()
 }
 
@@ -200,6 +210,7 @@ mod tests {
             ),
             (npy("<f4", false, "(-1,)", &[0; 4]), "shape"),
             (npy("<f4", false, "(3,)", &[0; 4]), "cut off"),
+            (npy("<f4", false, "(0,)", &[0; 4]), "4 bytes follow"),
         ] {
             let error = read(&bytes, "x").unwrap_err();
             assert!(error.contains(text), "{error}");

@@ -39,7 +39,11 @@ pub(super) fn read(bytes: &[u8]) -> Result<TensorFile, String> {
             Theirs::I8 => Dtype::I8,
             Theirs::U8 => Dtype::U8,
             Theirs::BOOL => Dtype::Bool,
-            other => return Err(format!("`{key}` has the type {other:?}, which is not read")),
+            other => {
+                return Err(format!(
+                    "`{key}` has the type {other:?}, which is not read; save it as float32"
+                ));
+            }
         };
         let bytes = view.data().to_vec();
         tensors.push(Stored::new(
@@ -72,7 +76,9 @@ pub fn save(
         let view = TensorView::new(Theirs::F32, tensor.dims().to_vec(), data)
             .map_err(|e| failed(e.to_string()))?;
         if views.insert(key, view).is_some() {
-            return Err(failed(format!("two tensors named `{key}`")));
+            return Err(failed(format!(
+                "two tensors named `{key}`; name each otherwise"
+            )));
         }
     }
     let metadata: HashMap<String, String> = metadata.clone().into_iter().collect();
@@ -90,6 +96,9 @@ fn put(path: &Path, bytes: &[u8]) -> Result<(), String> {
         // The link of a link to nowhere stays; what it names is made.
         None => fs::symlink_metadata(path).is_ok(),
     };
+    if old.as_ref().is_some_and(fs::Metadata::is_dir) {
+        return Err("this directory is no file; name a file in it".to_string());
+    }
     if special {
         return fs::write(path, bytes).map_err(said);
     }
@@ -108,9 +117,10 @@ fn put(path: &Path, bytes: &[u8]) -> Result<(), String> {
     #[cfg(unix)]
     builder.permissions(public);
     // Its own text would name the temporary file.
-    let mut file = builder
-        .tempfile_in(folder)
-        .map_err(|e| format!("no file can be made in {}: {}", folder.display(), e.kind()))?;
+    let mut file = builder.tempfile_in(folder).map_err(|e| {
+        let (folder, kind) = (folder.display(), e.kind());
+        format!("no file can be made in {folder}: {kind}; name a folder that is there")
+    })?;
     if let Some(old) = old {
         let kept = file.as_file().set_permissions(old.permissions());
         kept.map_err(said)?;
@@ -149,7 +159,7 @@ mod tests {
         let error = save(&lost, &tensors, &BTreeMap::new()).unwrap_err();
         let error = error.to_string();
         assert!(error.contains("folder.safetensors: no file"), "{error}");
-        assert!(error.ends_with("no/such: entity not found"), "{error}");
+        assert!(error.contains("no/such: entity not found; "), "{error}");
         let twice = [tensors[0].clone(), tensors[0].clone()];
         assert!(save(&path, &twice, &BTreeMap::new()).is_err());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);

@@ -177,7 +177,7 @@ pub(super) fn bind(
             let at = item.label.as_ref().map_or(item.place, |label| label.place);
             return Err(source.error(at, message, takes));
         }
-        settings[index] = Some(convert(source, argument, item)?);
+        settings[index] = Some(convert(source, argument, item, &takes)?);
     }
     let settings: Result<Vec<_>> = arguments
         .iter()
@@ -192,14 +192,14 @@ pub(super) fn bind(
     Ok(Args(settings?))
 }
 
-fn convert(source: Source<'_>, argument: &Argument, item: &Item) -> Result<Setting> {
+fn convert(source: Source<'_>, argument: &Argument, item: &Item, takes: &str) -> Result<Setting> {
     let wrong = |expected: &str| -> Error {
         let message = format!(
             "`{}` must be {expected}, got {}",
             argument.name,
             item.value.describe()
         );
-        source.error(item.place, message, "")
+        source.error(item.place, message, takes)
     };
     match (&argument.ty, &item.value) {
         (Type::Size, Value::Int(0)) => Err(source.error(

@@ -5,7 +5,7 @@
 use super::args::{self, Args, Argument, Setting, Type};
 use super::source::{Source, quoted, suggestion};
 use super::text;
-use crate::error::{Error, Result, ShapeError};
+use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
 use crate::number;
 use crate::tensor::Tensor;
@@ -362,17 +362,17 @@ fn reduced(
 }
 
 fn same_shape(g: &Graph, op: &str, input: NodeId, target: NodeId) -> Result<()> {
-    let (a, b) = (g.shape(input)?, g.shape(target)?);
+    let (a, b) = (g.operand(op, input)?, g.operand(op, target)?);
     if a == b {
         return Ok(());
     }
     let fix = if a.numel() == b.numel() {
         format!("reshape the target to {a}")
     } else {
-        "they must be equal".to_string()
+        format!("give one target for each output, of shape {a}")
     };
     let reason = format!("the input has shape {a}, the target {b}; {fix}");
-    Err(ShapeError::new(op, reason).into())
+    Err(g.misfit(op, reason, input)?)
 }
 
 fn broadcasts(
@@ -385,12 +385,12 @@ fn broadcasts(
     let Some(weight) = weight else {
         return Ok(());
     };
-    let (own, shape) = (g.shape(weight)?, g.shape(input)?);
+    let (own, shape) = (g.operand(op, weight)?, g.operand(op, input)?);
     if own.strides_as(shape).is_some() {
         return Ok(());
     }
     let reason = format!(
         "{what} of shape {own} does not broadcast to the input's shape {shape}; reshape it"
     );
-    Err(ShapeError::new(op, reason).into())
+    Err(g.misfit(op, reason, input)?)
 }

@@ -187,7 +187,7 @@ impl Network {
             for (_, parameter) in part.parameters() {
                 if let Err(e) = Shape::new(&parameter.dims) {
                     let message = format!("the {} is too large: {}", parameter.name, e.reason);
-                    return Err(source.error(spec.place, message, ""));
+                    return Err(source.error(spec.place, message, "make the layer smaller"));
                 }
             }
             if let Some([takes, gives]) = part.features() {

@@ -105,8 +105,8 @@ fn an_input_that_does_not_fit_names_the_layer() {
     let x = g.input("x", &[3, 5]).unwrap();
     assert_eq!(
         network.build(&mut g, x).unwrap_err().to_string(),
-        "linear: input [3, 5] has 5 features in its last axis, weight [2, 4] takes 4 \
-         (at node `0 (Linear)`)"
+        "linear: input [3, 5] has 5 features in its last axis, weight [2, 4] takes 4; give one \
+         of them the other's number, 5 or 4 (applied to `x`) (at node `0 (Linear)`)"
     );
 }
 
@@ -345,7 +345,10 @@ fn weights_that_do_not_fit_are_explained() {
         "write bias=True in the layers that have one"
     );
     assert_eq!(hint(&[("0.weight", &[2, 4])]), "the weights hold 0.weight");
-    assert_eq!(hint(&[]), "there are no weights at all");
+    assert_eq!(
+        hint(&[]),
+        "there are no weights at all; give a state dict, or a seed for PyTorch's own"
+    );
     assert_eq!(
         hint(&[
             ("0.weight", &[3, 4]),
@@ -371,7 +374,8 @@ fn losses_are_read_or_explained() {
         "loss, line 1, column 19: `reduction` must be one of 'mean', 'sum', 'none', got the \
          string `max`\n  \
            1 | BCELoss(reduction='max')\n    \
-             |                   ^^^^^"
+             |                   ^^^^^\n  \
+         hint: it is BCELoss(reduction='mean')"
     );
     for (text, part) in [
         (
@@ -402,13 +406,15 @@ fn losses_refuse_shapes_that_pytorch_refuses_or_warns_of() {
     let mean = Reduction::Mean;
     assert_eq!(
         g.bce_loss(x, y, None, mean).unwrap_err().to_string(),
-        "bce_loss: the input has shape [8, 1], the target [8]; reshape the target to [8, 1]"
+        "bce_loss: the input has shape [8, 1], the target [8]; reshape the target to [8, 1] \
+         (applied to `x`)"
     );
     assert!(g.bce_with_logits_loss(x, y, None, None, mean).is_err());
     assert!(g.mse_loss(x, y, mean).is_err());
     assert_eq!(
         g.bce_loss(x, t, Some(y), mean).unwrap_err().to_string(),
-        "bce_loss: weight of shape [8] does not broadcast to the input's shape [8, 1]; reshape it"
+        "bce_loss: weight of shape [8] does not broadcast to the input's shape [8, 1]; reshape it \
+         (applied to `x`)"
     );
     assert!(g.bce_with_logits_loss(x, t, None, Some(y), mean).is_err());
     let w = g.input("w", &[1]).unwrap();

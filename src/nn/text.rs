@@ -27,6 +27,8 @@ const MAX_BRACKETS: usize = 4 * MAX_DEPTH + 4;
 const EXAMPLE: &str =
     "write layers as in PyTorch: Sequential(Linear(4, 2), ReLU(), Linear(2, 1), Sigmoid())";
 
+const LOSS_EXAMPLE: &str = "write a loss as in PyTorch: BCELoss(reduction='sum')";
+
 /// The layers of a network, in the order in which they are applied.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Spec {
@@ -202,9 +204,12 @@ pub(super) fn parse_call(source: Source<'_>) -> Result<(String, Place, Vec<Item>
                 source.what,
                 item.value.describe()
             ),
-            "",
+            LOSS_EXAMPLE,
         )),
-        None => Err(Error::Text(format!("the {} is empty", source.what))),
+        None => Err(Error::Text(format!(
+            "the {} is empty; {LOSS_EXAMPLE}",
+            source.what
+        ))),
     }
 }
 
@@ -212,7 +217,7 @@ pub(super) fn parse_call(source: Source<'_>) -> Result<(String, Place, Vec<Item>
 fn read(source: Source<'_>) -> Result<Vec<Item>> {
     if source.text.len() > MAX_TEXT {
         return Err(Error::Text(format!(
-            "the text of the {} has {} bytes, more than {MAX_TEXT}",
+            "the text of the {} has {} bytes, more than {MAX_TEXT}; is it the right file?",
             source.what,
             source.text.len()
         )));
@@ -223,13 +228,12 @@ fn read(source: Source<'_>) -> Result<Vec<Item>> {
     }
     .items()?;
     if items.is_empty() {
-        let example = if source.what == "network" {
-            format!("; {EXAMPLE}")
-        } else {
-            String::new()
+        let example = match source.what {
+            "network" => EXAMPLE,
+            _ => LOSS_EXAMPLE,
         };
         return Err(Error::Text(format!(
-            "the text of the {} is empty{example}",
+            "the text of the {} is empty; {example}",
             source.what
         )));
     }
@@ -348,7 +352,11 @@ impl<'t> Reader<'t> {
             Some(token) => Ok(token),
             None => {
                 let message = format!("expected {expected}, found the end of the text");
-                Err(self.error(self.tokens.end(), message, ""))
+                Err(self.error(
+                    self.tokens.end(),
+                    message,
+                    "is the end of the text missing?",
+                ))
             }
         }
     }
@@ -371,7 +379,8 @@ impl<'t> Reader<'t> {
             Word::Mark('(' | '[') => Value::List(self.inside(first)?),
             Word::Mark(_) | Word::Child(_) => {
                 let message = format!("expected a value, found {}", found(first));
-                return Err(self.error(first.place, message, ""));
+                let hint = "a layer, a number, a string, True or False may stand here";
+                return Err(self.error(first.place, message, hint));
             }
         };
         Ok(Item {
@@ -402,7 +411,11 @@ impl<'t> Reader<'t> {
         } else if let Ok(value) = plain.parse() {
             return Ok(Value::Int(value));
         }
-        Err(self.error(place, "this number is too large", ""))
+        Err(self.error(
+            place,
+            "this number is too large",
+            "sizes have a handful of digits",
+        ))
     }
 }
 
@@ -476,7 +489,8 @@ fn flatten(
         }
         if layers.len() == MAX_LAYERS {
             let message = format!("more than {MAX_LAYERS} layers");
-            return Err(source.error(item.place, message, ""));
+            let hint = "no network of this library has so many; is the text repeated?";
+            return Err(source.error(item.place, message, hint));
         }
         layers.push(LayerSpec {
             kind,

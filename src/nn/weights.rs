@@ -84,7 +84,8 @@ impl Network {
         } else if missing.is_empty() && wrong.is_empty() {
             "remove them, or give the network that they are of".to_string()
         } else if weights.is_empty() {
-            "there are no weights at all".to_string()
+            "there are no weights at all; give a state dict, or a seed for PyTorch's own"
+                .to_string()
         } else if !missing.is_empty() {
             "give the layers the names in the weights' keys, as print(model) shows them".to_string()
         } else {

@@ -24,6 +24,10 @@ pub static FAMILY: Family = Family {
     samples,
 };
 
+/// The rule, for those who broke it.
+const BROADCAST: &str =
+    "aligned at the last axis, each size must be 1 or the one there, and no axis may be left over";
+
 /// `reshape[shape=..]`: row-major order kept, no data moved.
 #[derive(Clone, Debug)]
 struct Reshape {
@@ -69,11 +73,12 @@ impl Op for Reshape {
         expect_inputs("reshape", inputs, 1)?;
         if inputs[0].numel() != self.to.numel() {
             let reason = format!(
-                "{} has {} elements, {} has {}",
+                "{} has {} elements, {} has {}; give sizes whose product is {}",
                 inputs[0],
                 inputs[0].numel(),
                 self.to,
-                self.to.numel()
+                self.to.numel(),
+                inputs[0].numel()
             );
             return Err(ShapeError::new("reshape", reason));
         }
@@ -121,7 +126,10 @@ impl Op for Expand {
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError> {
         expect_inputs("expand", inputs, 1)?;
         if inputs[0].strides_as(&self.to).is_none() {
-            let reason = format!("{} does not broadcast to {}", inputs[0], self.to);
+            let reason = format!(
+                "{} does not broadcast to {}; {BROADCAST}",
+                inputs[0], self.to
+            );
             return Err(ShapeError::new("expand", reason));
         }
         Ok(self.to.clone())
@@ -165,8 +173,12 @@ impl Op for Expand {
 impl Graph {
     /// The same elements, row-major, under another shape. No data moves.
     pub fn reshape(&mut self, x: NodeId, dims: &[usize]) -> Result<NodeId> {
-        let to = Shape::new(dims)?;
-        if *self.shape(x)? == to {
+        let own = self.operand("reshape", x)?;
+        let to = match Shape::new(dims) {
+            Ok(to) => to,
+            Err(e) => return Err(self.misfit("reshape", e.reason, x)?),
+        };
+        if *own == to {
             return Ok(x);
         }
         self.apply(Reshape { to }, &[x])
@@ -174,8 +186,12 @@ impl Graph {
 
     /// `x` repeated along broadcast axes to shape `dims` (PyTorch's `expand`).
     pub fn expand(&mut self, x: NodeId, dims: &[usize]) -> Result<NodeId> {
-        let to = Shape::new(dims)?;
-        if *self.shape(x)? == to {
+        let own = self.operand("expand", x)?;
+        let to = match Shape::new(dims) {
+            Ok(to) => to,
+            Err(e) => return Err(self.misfit("expand", e.reason, x)?),
+        };
+        if *own == to {
             return Ok(x);
         }
         self.apply(Expand { to }, &[x])
@@ -184,13 +200,13 @@ impl Graph {
     /// The adjoint of broadcasting: `x` summed over the axes along which a
     /// tensor of `shape` was repeated, with the shape `shape`.
     pub fn sum_to(&mut self, x: NodeId, shape: &Shape) -> Result<NodeId> {
-        let from = self.shape(x)?.clone();
+        let from = self.operand("sum_to", x)?.clone();
         if from == *shape {
             return Ok(x);
         }
         if shape.strides_as(&from).is_none() {
-            let reason = format!("{shape} does not broadcast to {from}");
-            return Err(ShapeError::new("sum_to", reason).into());
+            let reason = format!("{shape} does not broadcast to {from}; {BROADCAST}");
+            return Err(self.misfit("sum_to", reason, x)?);
         }
         let axes = shape.broadcast_axes(&from);
         let summed = self.sum(x, &axes)?;

@@ -140,16 +140,23 @@ fn broadcast_all(name: &str, inputs: &[&Shape]) -> Result<Shape, ShapeError> {
     for input in inputs {
         shape = shape.broadcast(input).ok_or_else(|| {
             let list: Vec<_> = inputs.iter().map(|s| s.to_string()).collect();
-            ShapeError::new(
-                name,
-                format!(
-                    "shapes {} do not broadcast: aligned at the last axis, sizes must be equal or 1",
-                    list.join(" and ")
-                ),
-            )
+            let list = list.join(" and ");
+            // Two shapes fit each other and are still refused if the common
+            // one is too large.
+            let why = match fits(input, &shape) {
+                true => "together they have more than 2^32 - 1 elements; split one of them",
+                false => "aligned at the last axis, sizes must be equal or 1; reshape one of them",
+            };
+            ShapeError::new(name, format!("shapes {list} do not broadcast: {why}"))
         })?;
     }
     Ok(shape)
+}
+
+/// Whether sizes, aligned at the last axis, are equal or 1.
+fn fits(a: &Shape, b: &Shape) -> bool {
+    let pairs = a.dims().iter().rev().zip(b.dims().iter().rev());
+    pairs.into_iter().all(|(&a, &b)| a == b || a == 1 || b == 1)
 }
 
 /// Refuses a wrong number of inputs.
@@ -157,7 +164,11 @@ pub(crate) fn expect_inputs(name: &str, inputs: &[&Shape], count: usize) -> Resu
     if inputs.len() == count {
         return Ok(());
     }
-    let reason = format!("takes {count} inputs, got {}", inputs.len());
+    let word = if count == 1 { "input" } else { "inputs" };
+    let reason = format!(
+        "takes {count} {word}, got {} ({inputs:?}); give as many as it takes",
+        inputs.len()
+    );
     Err(ShapeError::new(name, reason))
 }
 

@@ -269,14 +269,26 @@ struct Sizes {
     k: usize,
 }
 
+/// The fix for inner sizes that differ, if a transpose is one.
+fn turn([m, ka]: [usize; 2], [kb, n]: [usize; 2]) -> &'static str {
+    if ka == n {
+        "transpose the right operand"
+    } else if m == kb {
+        "transpose the left operand"
+    } else {
+        "make them equal"
+    }
+}
+
 impl Matmul {
     fn sizes(&self, a: &[usize], b: &[usize]) -> Result<Sizes, ShapeError> {
-        let wrong = |reason: String| {
-            let reason = format!("{reason}, lhs: {a:?}, rhs: {b:?}");
+        let wrong = |reason: &str, fix: &str| {
+            let reason = format!("{reason}, lhs: {a:?}, rhs: {b:?}; {fix}");
             ShapeError::new(self.to_string(), reason)
         };
         let ([batch_a @ .., a0, a1], [batch_b @ .., b0, b1]) = (a, b) else {
-            return Err(wrong("both operands need two axes or more".to_string()));
+            let fix = "reshape a vector to one row or column";
+            return Err(wrong("both operands need two axes or more", fix));
         };
         let (m, ka) = if self.transpose_a {
             (*a1, *a0)
@@ -289,11 +301,17 @@ impl Matmul {
             (*b0, *b1)
         };
         if ka != kb {
-            return Err(wrong(format!("inner sizes {ka} and {kb} differ")));
+            let reason = format!("inner sizes {ka} and {kb} differ");
+            return Err(wrong(&reason, turn([m, ka], [kb, n])));
         }
         let batch = Shape::new(batch_a)?
             .broadcast(&Shape::new(batch_b)?)
-            .ok_or_else(|| wrong("batch axes do not broadcast".to_string()))?;
+            .ok_or_else(|| {
+                wrong(
+                    "batch axes do not broadcast",
+                    "each size must be equal or 1",
+                )
+            })?;
         Ok(Sizes { batch, m, n, k: ka })
     }
 
@@ -548,21 +566,24 @@ impl Graph {
     /// matrices, those before broadcast, and an operand of rank 1 is a vector.
     pub fn matmul(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
         let (dims_a, dims_b) = (
-            self.shape(a)?.dims().to_vec(),
-            self.shape(b)?.dims().to_vec(),
+            self.operand("matmul", a)?.dims().to_vec(),
+            self.operand("matmul", b)?.dims().to_vec(),
         );
         if dims_a.is_empty() || dims_b.is_empty() {
             let reason = format!(
                 "scalars have no matrix product, lhs: {dims_a:?}, rhs: {dims_b:?}; use mul"
             );
-            return Err(ShapeError::new("matmul", reason).into());
+            return Err(self.misfit("matmul", reason, a)?);
         }
         if dims_a.len() > 1 && dims_b.len() > 1 {
             return self.matmul_with(a, b, false, false);
         }
         if *dims_a.last().unwrap_or(&0) != dims_b[dims_b.len().saturating_sub(2)] {
-            let reason = format!("inner sizes differ, lhs: {dims_a:?}, rhs: {dims_b:?}");
-            return Err(ShapeError::new("matmul", reason).into());
+            let reason = format!(
+                "inner sizes differ, lhs: {dims_a:?}, rhs: {dims_b:?}; a vector must be as long \
+                 as the other operand's inner axis"
+            );
+            return Err(self.misfit("matmul", reason, a)?);
         }
         let left = if dims_a.len() == 1 {
             self.reshape(a, &[1, dims_a[0]])?

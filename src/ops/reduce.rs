@@ -300,10 +300,11 @@ impl Op for Reduce {
         let rank = inputs[0].rank();
         for (i, &axis) in self.axes.iter().enumerate() {
             if axis >= rank || self.axes[..i].contains(&axis) {
-                let reason = format!(
-                    "axes {:?} of {}: each must be below {rank} and named once",
-                    self.axes, inputs[0]
-                );
+                let allowed = match rank {
+                    0 => "a scalar has no axis to name: give none".to_string(),
+                    _ => format!("each must be below {rank} and named once"),
+                };
+                let reason = format!("axes {:?} of {}: {allowed}", self.axes, inputs[0]);
                 return Err(ShapeError::new(self.name(), reason));
             }
         }
@@ -431,13 +432,13 @@ impl Graph {
 
     /// The sum of all elements, a scalar.
     pub fn sum_all(&mut self, x: NodeId) -> Result<NodeId> {
-        let axes: Vec<_> = (0..self.shape(x)?.rank()).collect();
+        let axes: Vec<_> = (0..self.operand("sum_all", x)?.rank()).collect();
         self.sum(x, &axes)
     }
 
     /// The mean of all elements, a scalar.
     pub fn mean_all(&mut self, x: NodeId) -> Result<NodeId> {
-        let axes: Vec<_> = (0..self.shape(x)?.rank()).collect();
+        let axes: Vec<_> = (0..self.operand("mean_all", x)?.rank()).collect();
         self.mean(x, &axes)
     }
 

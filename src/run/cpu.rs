@@ -25,15 +25,24 @@ pub struct RefValue {
 #[derive(Debug)]
 pub struct Reference {
     values: Vec<Option<RefValue>>,
+    /// A node of the graph that was evaluated, if any was asked for.
+    of: Option<NodeId>,
 }
 
 impl Reference {
     /// The value of a node that was asked for, or that one of those needed.
     pub fn get(&self, id: NodeId) -> Result<&RefValue> {
-        self.values
-            .get(id.index())
-            .and_then(Option::as_ref)
-            .ok_or_else(|| Error::Graph(format!("the reference was not asked for node {id}")))
+        // The same number in another graph is another node.
+        let value = match self.of.is_some_and(|of| of.is_beside(id)) {
+            true => self.values.get(id.index()).and_then(Option::as_ref),
+            false => None,
+        };
+        value.ok_or_else(|| {
+            Error::Graph(format!(
+                "the reference was not asked for node {id}; name it, of the same graph, among \
+                 the outputs to evaluate"
+            ))
+        })
     }
 
     /// The value rounded to float32.
@@ -69,7 +78,10 @@ pub fn evaluate(graph: &Graph, feeds: &Feeds, outputs: &[NodeId]) -> Result<Refe
         apply_bounded,
         |constant| exact(widened(constant)),
     )?;
-    Ok(Reference { values })
+    Ok(Reference {
+        values,
+        of: outputs.first().copied(),
+    })
 }
 
 /// As [`evaluate`], from leaves in float64 and without bounds: what central
@@ -88,7 +100,7 @@ pub fn evaluate_wide(
                 .ok_or_else(|| missing_feed(&node.label, &node.shape))?;
             if value.shape() != node.shape.dims() {
                 return Err(Error::Graph(format!(
-                    "`{}` wants shape {}, got {:?}",
+                    "`{}` wants shape {}, got {:?}; reshape the value",
                     node.label,
                     node.shape,
                     value.shape()

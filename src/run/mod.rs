@@ -22,8 +22,12 @@ fn check_feed(label: &str, want: &Shape, value: &Tensor) -> Result<()> {
     let mut error = ShapeError::new(
         "feed",
         format!(
-            "the graph wants shape {want}, the value given has {}",
-            value.shape()
+            "the graph wants shape {want}, the value given has {}; {}",
+            value.shape(),
+            match value.shape().numel() == want.numel() {
+                true => "reshape the value",
+                false => "give a value of that shape, or build the graph for another",
+            }
         ),
     );
     error.node = Some(label.to_string());

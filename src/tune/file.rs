@@ -150,7 +150,11 @@ impl Tuned {
         serde_json::to_string_pretty(&sealed).unwrap_or_default() + "\n"
     }
 
-    fn from_json(bytes: &[u8], adapter: &AdapterDescription) -> Result<Tuned, String> {
+    /// What the bytes of an adapter's file say.
+    ///
+    /// # Errors
+    /// They cannot be used, in words.
+    pub fn from_json(bytes: &[u8], adapter: &AdapterDescription) -> Result<Tuned, String> {
         let damaged = "it is damaged; run wgrad tune again";
         let sealed: Sealed = serde_json::from_slice(bytes).map_err(|_| damaged)?;
         if sealed.format != FORMAT || sealed.hash != sealed.tuned.hash() {
@@ -159,7 +163,10 @@ impl Tuned {
         let tuned = sealed.tuned;
         let new = Tuned::new(adapter);
         if [&tuned.adapter, &tuned.backend] != [&new.adapter, &new.backend] {
-            return Err(format!("it is for {} ({})", tuned.adapter, tuned.backend));
+            return Err(format!(
+                "it is for {} ({}); run wgrad tune for this adapter",
+                tuned.adapter, tuned.backend
+            ));
         }
         if [&tuned.driver, &tuned.wgrad] != [&new.driver, &new.wgrad] {
             return Err(format!(

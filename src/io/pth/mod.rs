@@ -55,12 +55,12 @@ pub fn read_zip(bytes: &[u8]) -> Result<TensorFile, String> {
             .to_string();
         if name.starts_with('/') || name.contains('\\') || name.split('/').any(|p| p == "..") {
             return Err(format!(
-                "entry `{name}` points outside the archive; refused"
+                "entry `{name}` points outside the archive and is refused"
             ));
         }
         if entry.encrypted() || entry.compression() != CompressionMethod::Stored {
             return Err(format!(
-                "entry `{name}` is compressed or encrypted, which torch.save never does; refused"
+                "entry `{name}` is compressed or encrypted, which torch.save never does, and is refused"
             ));
         }
         let start = entry

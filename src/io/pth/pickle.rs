@@ -11,9 +11,10 @@ use super::super::Dtype;
 const MOST_STACK: usize = 1_000_000;
 const MOST_MEMO: usize = 4_000_000;
 const MOST_CONTAINERS: usize = 4_000_000;
-/// Values in all containers together; a dict's entry is two. Calls copy what
-/// is in a list, so this is not bounded by the pickle's length.
-const MOST_VALUES: usize = 16_000_000;
+/// Values in all containers together beyond one for each byte of the pickle; a
+/// dict's entry is two. A value takes a byte at least, but calls copy what is in
+/// a list, so without this a short pickle could fill the memory.
+const MORE_VALUES: usize = 500_000;
 const MOST_TEXT: usize = 1 << 20;
 const MOST_AXES: usize = 64;
 /// A storage's key is a small number; it is looked up for every tensor.
@@ -43,8 +44,9 @@ pub enum Value {
 pub struct Heap {
     sequences: Vec<Vec<Value>>,
     dicts: Vec<Vec<(Value, Value)>>,
-    /// Values put into containers so far.
+    /// Values put into containers so far, and the most that may be.
     held: usize,
+    most: usize,
 }
 
 impl Heap {
@@ -76,8 +78,8 @@ impl Heap {
     /// Counts values that are about to be put into a container.
     fn hold(&mut self, values: usize) -> Result<(), String> {
         self.held = self.held.saturating_add(values);
-        if self.held > MOST_VALUES {
-            return Err(format!("more than {MOST_VALUES} values in its containers"));
+        if self.held > self.most {
+            return Err(format!("more than {} values in its containers", self.most));
         }
         Ok(())
     }
@@ -163,14 +165,23 @@ pub fn load(bytes: &[u8]) -> Result<(Value, Heap, usize), String> {
         stack: Vec::new(),
         marks: Vec::new(),
         memo: HashMap::new(),
-        heap: Heap::default(),
+        heap: Heap {
+            most: MORE_VALUES + bytes.len(),
+            ..Heap::default()
+        },
     };
     loop {
         let place = machine.at;
         match machine.step() {
             Ok(Some(value)) => return Ok((value, machine.heap, machine.at)),
             Ok(None) => {}
-            Err(reason) => return Err(format!("{reason}, at byte {place} of the pickle")),
+            Err(reason) => {
+                let place = format!("at byte {place} of the pickle");
+                return Err(match reason.split_once("; ") {
+                    Some((what, fix)) => format!("{what}, {place}; {fix}"),
+                    None => format!("{reason}, {place}"),
+                });
+            }
         }
         if machine.stack.len() > MOST_STACK || machine.marks.len() > MOST_STACK {
             return Err(format!("nested too deeply, at byte {place} of the pickle"));
@@ -182,7 +193,7 @@ impl Machine<'_> {
     fn take(&mut self, count: usize) -> Result<&[u8], String> {
         let end = self.at.checked_add(count);
         let part = end.and_then(|end| self.bytes.get(self.at..end));
-        let part = part.ok_or_else(|| format!("cut off: {count} more bytes were announced"))?;
+        let part = part.ok_or_else(|| format!("cut off where {count} bytes should follow"))?;
         self.at += count;
         Ok(part)
     }

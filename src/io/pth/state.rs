@@ -9,14 +9,14 @@ use crate::number::printable;
 
 /// A tensor may repeat its storage (stride 0), but all tensors together may not
 /// take more than this beyond the size of the storages.
-const MOST_EXPANSION: usize = 1 << 30;
+const MOST_EXPANSION: usize = 32 << 20;
 /// Dicts within dicts.
 const MOST_NESTING: usize = 16;
 /// Entries looked at; a dict that is shared counts at each place.
 const MOST_ENTRIES: usize = 1_000_000;
 /// Bytes of all full names together. A pickle can use one long key again and
 /// again for two bytes each time, so this is not bounded by the file's size.
-const MOST_NAME_BYTES: usize = 64 << 20;
+const MOST_NAME_BYTES: usize = 32 << 20;
 /// Entries that are no tensors, shown by name.
 const SHOWN_OTHERS: usize = 5;
 
@@ -226,7 +226,12 @@ fn gather(
         ));
     }
     let bytes = count.checked_mul(size).filter(|b| b <= room);
-    let bytes = bytes.ok_or_else(|| format!("{count} elements is too much for this file"))?;
+    let bytes = bytes.ok_or_else(|| {
+        format!(
+            "{count} elements is too much for this file, which repeats few; save \
+             `tensor.clone()`, or the small one"
+        )
+    })?;
     *room -= bytes;
     let mut out = Vec::with_capacity(bytes);
     let mut index = vec![0usize; tensor.shape.len()];

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 #[cfg(not(target_arch = "wasm32"))]
 use std::time::Instant;
 
@@ -90,6 +91,8 @@ pub struct Program {
     given: Vec<bool>,
     outputs: Outputs,
     signal: Arc<Signal>,
+    /// How long the last run's wait took, and of how many steps.
+    usual: (u32, Duration),
     /// Made by the first timed run, where the adapter has timestamps.
     clock: Option<Clock>,
 }
@@ -148,6 +151,7 @@ impl Gpu {
             staging,
             outputs: Outputs { values },
             signal: Arc::default(),
+            usual: (0, Duration::ZERO),
             clock: None,
         })
     }
@@ -438,7 +442,7 @@ impl Program {
             (submission, start, encoded, Instant::now())
         };
         let (submission, start, encoded, submitted) = inner.scoped(timed).await?;
-        self.wait(submission.clone()).await?;
+        self.wait(steps, submission.clone()).await?;
         let waited = Instant::now();
         self.take()?;
         let done = Instant::now();
@@ -486,7 +490,7 @@ impl Program {
             .inner
             .scoped(|| self.submit(self.encode(steps, None)))
             .await?;
-        self.wait(submission).await?;
+        self.wait(steps, submission).await?;
         self.take()?;
         Ok(&self.outputs)
     }
@@ -572,21 +576,30 @@ impl Program {
     }
 
     /// Waits until what the run reads back is mapped.
-    async fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
+    async fn wait(&mut self, steps: u32, submission: wgpu::SubmissionIndex) -> Result<()> {
         let inner = &self.gpu.inner;
-        match self.read_size() {
-            0 => inner.wait(submission),
-            size => {
-                let mapped = inner
-                    .map(&self.staging, size, submission, &self.signal)
-                    .await;
-                // A map that was asked for must be undone after a failure too.
-                if mapped.is_err() {
-                    self.staging.unmap();
-                }
-                mapped
-            }
+        let size = self.read_size();
+        if size == 0 {
+            return inner.wait(submission);
         }
+        let usual = match self.usual {
+            (of, time) if of == steps && self.gpu.target().software => time,
+            _ => Duration::ZERO,
+        };
+        #[cfg(not(target_arch = "wasm32"))]
+        let start = Instant::now();
+        let mapped = inner
+            .map(&self.staging, size, submission, &self.signal, usual)
+            .await;
+        // A map that was asked for must be undone after a failure too.
+        if mapped.is_err() {
+            self.staging.unmap();
+        }
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            self.usual = (steps, start.elapsed());
+        }
+        mapped
     }
 
     /// Copies what is mapped into the outputs.
@@ -640,27 +653,29 @@ fn picked<T>((_, reading): &(T, &bool)) -> bool {
 
 fn not_an_output(node: NodeId) -> Error {
     Error::Graph(format!(
-        "node {node} is not among the outputs that this program was compiled for"
+        "node {node} is not among the outputs that this program was compiled for; name it when you \
+         compile"
     ))
 }
 
 impl Inner {
     /// Maps the first `size` bytes of `buffer` for reading once `submission`
     /// is done; the answer comes by `signal`. The caller unmaps, also after an
-    /// error.
+    /// error. `usual` is what the same work took before, or 0.
     pub async fn map(
         &self,
         buffer: &wgpu::Buffer,
         size: u64,
         submission: wgpu::SubmissionIndex,
         signal: &Arc<Signal>,
+        usual: Duration,
     ) -> Result<()> {
         let sender = signal.arm();
         buffer.map_async(wgpu::MapMode::Read, ..size, move |result| {
             sender.send(result.map_err(|e| format!("mapping failed: {e}")));
         });
         #[cfg(not(target_arch = "wasm32"))]
-        self.watch(|| signal.is_answered())?;
+        self.watch(usual, || signal.is_answered())?;
         // The answer may come from another thread's wait, a moment after ours;
         // in a browser it comes by itself.
         if !signal.is_answered() {
