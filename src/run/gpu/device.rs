@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 #[cfg(not(target_arch = "wasm32"))]
-use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 #[cfg(not(target_arch = "wasm32"))]
@@ -60,6 +60,18 @@ pub struct Stats {
     pub submissions: u64,
 }
 
+/// A fault that a test plants in a device, to see what becomes of it.
+#[doc(hidden)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// The device is destroyed while it works.
+    Destroy,
+    /// What is to be mapped is gone.
+    Map,
+    /// The wait for the submission takes too long.
+    Wait,
+}
+
 /// An open device. Cheap to clone; clones share the device.
 #[derive(Clone)]
 pub struct Gpu {
@@ -78,6 +90,9 @@ pub(super) struct Inner {
     notices: Vec<String>,
     lost: Arc<Mutex<Option<String>>>,
     fault: Arc<Mutex<Option<Error>>>,
+    planted: Mutex<Option<(u64, Fault)>>,
+    /// The next wait ends as if its time were up.
+    stalled: AtomicBool,
     pub made: Counters,
 }
 
@@ -268,6 +283,8 @@ impl Gpu {
                 notices: notice.into_iter().collect(),
                 lost,
                 fault,
+                planted: Mutex::new(None),
+                stalled: AtomicBool::new(false),
                 made: Counters::default(),
             }),
             target: Arc::new(target),
@@ -312,6 +329,13 @@ impl Gpu {
         }
     }
 
+    /// Plants a fault right behind a submission, counted as [`Stats`] counts
+    /// them, from 0. For tests.
+    #[doc(hidden)]
+    pub fn plant(&self, submission: u64, fault: Fault) {
+        *lock(&self.inner.planted) = Some((submission, fault));
+    }
+
     /// Destroys the device. Every later use of it is [`Error::DeviceLost`].
     pub fn destroy(&self) {
         self.inner.device.destroy();
@@ -329,6 +353,20 @@ impl Inner {
             Some(error) => Err(error),
             None => Ok(()),
         }
+    }
+
+    /// Counts a submission. The fault that was planted behind it takes effect,
+    /// but for a failing map, which is the caller's.
+    pub fn submitted(&self) -> Option<Fault> {
+        let index = self.made.submissions.fetch_add(1, Ordering::Relaxed);
+        let mut planted = lock(&self.planted);
+        let (_, fault) = planted.take_if(|(at, _)| *at == index)?;
+        match fault {
+            Fault::Destroy => self.device.destroy(),
+            Fault::Wait => self.stalled.store(true, Ordering::Relaxed),
+            Fault::Map => {}
+        }
+        Some(fault)
     }
 
     /// Whether the device can say when a pass began and ended.
@@ -370,6 +408,9 @@ impl Inner {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn watch(&self, done: impl Fn() -> bool) -> Result<()> {
         let start = Instant::now();
+        if self.stalled.load(Ordering::Relaxed) {
+            return Ok(()); // the wait to come is the one to fail
+        }
         while !done() && start.elapsed() < AWAKE.min(self.timeout) {
             self.poll(wgpu::PollType::Poll)?;
             // A driver in software works on the same processors.
@@ -380,7 +421,10 @@ impl Inner {
 
     fn poll(&self, poll: wgpu::PollType) -> Result<()> {
         // wgpu panics here when a device is really lost, handler or not.
-        let polled = catch_unwind(AssertUnwindSafe(|| self.device.poll(poll)));
+        let polled = match self.stalled.swap(false, Ordering::Relaxed) {
+            true => Ok(Err(wgpu::PollError::Timeout)),
+            false => catch_unwind(AssertUnwindSafe(|| self.device.poll(poll))),
+        };
         self.check()?;
         match polled {
             Ok(Ok(_)) => Ok(()),

@@ -16,5 +16,7 @@ mod signal;
 
 pub use adapter::{AdapterDescription, Adapters, Backend, DeviceKind, Selection};
 pub use clock::Timing;
+#[doc(hidden)]
+pub use device::Fault;
 pub use device::{Gpu, GpuOptions, Stats};
 pub use program::{Outputs, Program};

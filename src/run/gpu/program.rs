@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::clock::Clock;
 #[cfg(not(target_arch = "wasm32"))]
 use super::clock::Timing;
-use super::device::{Gpu, Inner, Pipeline};
+use super::device::{Fault, Gpu, Inner, Pipeline};
 use super::image::Image;
 use super::signal::Signal;
 use crate::error::{Error, Result};
@@ -561,7 +561,9 @@ impl Program {
     fn submit(&self, commands: wgpu::CommandBuffer) -> wgpu::SubmissionIndex {
         let inner = &self.gpu.inner;
         let submission = inner.queue.submit([commands]);
-        inner.made.submissions.fetch_add(1, Ordering::Relaxed);
+        if inner.submitted() == Some(Fault::Map) {
+            self.staging.destroy();
+        }
         submission
     }
 
