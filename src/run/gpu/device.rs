@@ -378,6 +378,11 @@ impl Inner {
     /// Runs `make` and returns what wgpu had to say about it.
     pub async fn scoped<T>(&self, make: impl FnOnce() -> T) -> Result<T> {
         self.check()?;
+        self.caught(make).await
+    }
+
+    /// As [`scoped`](Inner::scoped), whatever trouble there was before.
+    pub async fn caught<T>(&self, make: impl FnOnce() -> T) -> Result<T> {
         let filters = [
             wgpu::ErrorFilter::OutOfMemory,
             wgpu::ErrorFilter::Validation,

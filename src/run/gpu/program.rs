@@ -583,8 +583,9 @@ impl Program {
                     .map(&self.staging, size, submission, &self.signal)
                     .await;
                 // A map that was asked for must be undone after a failure too.
+                // What wgpu says of that is told already.
                 if mapped.is_err() {
-                    self.staging.unmap();
+                    let _ = inner.caught(|| self.staging.unmap()).await;
                 }
                 mapped
             }
@@ -668,6 +669,11 @@ impl Inner {
         if !signal.is_answered() {
             self.wait(submission)?;
         }
-        signal.answer().await.map_err(Error::DeviceLost)
+        let answer = signal.answer().await;
+        if answer.is_err() {
+            // What wgpu has to say of it is this run's error, not the next one's.
+            self.check()?;
+        }
+        answer.map_err(Error::DeviceLost)
     }
 }
