@@ -552,6 +552,87 @@ fn the_first_value_that_is_not_finite_is_named() {
     );
 }
 
+#[test]
+fn what_needs_more_memory_than_allowed_is_refused_before_it_starts() {
+    let folder = TempDir::new().unwrap();
+    let rows: String = (0..1000).map(|i| format!("{i},1\n")).collect();
+    let rows = format!("x,y\n{rows}");
+    let run = |most: &str| {
+        let mut command = grad_rows("Linear(1, 1)", "MSELoss", &rows, &folder);
+        command.args(["--max-memory", most]);
+        command
+    };
+    run("1GiB").assert().success();
+    let error = failure(run("20KiB"), 5).stderr(
+        contains("of memory on the device")
+            .and(contains("20480 bytes (20.0 KiB) that it was allowed"))
+            .and(contains("the largest batch that fits has")),
+    );
+    // That batch does fit, and one row more does not.
+    let text = String::from_utf8(error.get_output().stderr.clone()).unwrap();
+    let (_, rest) = text.split_once("fits has ").unwrap();
+    let most: usize = rest.split(' ').next().unwrap().parse().unwrap();
+    let first = |n: usize| rows.split_inclusive('\n').take(n + 1).collect::<String>();
+    let mut fits = grad_rows("Linear(1, 1)", "MSELoss", &first(most), &folder);
+    fits.args(["--max-memory", "20KiB"]).assert().success();
+    let mut more = grad_rows("Linear(1, 1)", "MSELoss", &first(most + 1), &folder);
+    more.args(["--max-memory", "20KiB"]);
+    failure(more, 5).stderr(contains(format!("has {most} rows")));
+    let none = grad_rows("Linear(1, 1)", "MSELoss", &rows, &folder)
+        .args(["--max-memory", "16"])
+        .assert()
+        .code(5);
+    none.stderr(contains("not even one row fits"));
+
+    let mut bench = wgrad();
+    bench.args([
+        "bench",
+        "--quick",
+        "--batch",
+        "100000",
+        "--max-memory",
+        "1 MiB",
+    ]);
+    failure(bench, 5).stderr(contains("the largest batch that fits has"));
+    for (size, why) in [
+        ("1TB", "KiB, MiB and GiB"),
+        ("MiB", "whole"),
+        ("99999999999GiB", "more"),
+    ] {
+        let mut command = grad("initial_model.pth");
+        command.args(["--max-memory", size]);
+        failure(command, 2).stderr(contains(why));
+    }
+}
+
+/// Under a real limit, which no budget foresees: the reference takes far more
+/// than the batch of 25 MB.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_that_is_not_there_ends_with_a_message_and_a_code() {
+    let folder = TempDir::new().unwrap();
+    let save = |name: &str, columns: usize| {
+        let path = folder.path().join(name);
+        let data = vec![0.5; 100_000 * columns];
+        let tensor = wgrad::Tensor::new(&[100_000, columns], data).unwrap();
+        let tensors = [("x".to_string(), tensor)];
+        wgrad::io::safetensors::save(&path, &tensors, &Default::default()).unwrap();
+        path
+    };
+    let (input, target) = (save("x.safetensors", 64), save("y.safetensors", 1));
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "ulimit -v 300000; exec \"$@\"", "sh"])
+        .arg(assert_cmd::cargo::cargo_bin("wgrad"))
+        .args(["grad", "--cpu", "--loss", "MSELoss", "--net"])
+        .arg("Sequential(Linear(64, 64), ReLU(), Linear(64, 1))")
+        .arg("--input")
+        .arg(input)
+        .arg("--target")
+        .arg(target);
+    failure(command, 5).stderr(contains("out of memory"));
+}
+
 /// In a target and in a weight.
 #[test]
 fn nan_in_a_target_and_in_a_weight_is_named() {

@@ -1,6 +1,5 @@
 //! `wgrad bench`: how fast, checked first.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -72,6 +71,16 @@ pub fn run(args: &BenchArgs, engine: &EngineArgs, as_json: bool) -> Result<Outco
     };
     if let Some(folder) = &args.dump_shaders {
         dump(folder, &works, &gpu)?;
+    }
+    // Nothing is measured if something will not fit.
+    for work in &works {
+        super::with_largest_batch(&gpu, work.batch, |batch| {
+            let some = Work {
+                batch,
+                ..work.clone()
+            };
+            some.plan(gpu.target())
+        })?;
     }
     let options = match args.quick {
         true => Options::quick(),
@@ -176,30 +185,20 @@ fn dump(folder: &Path, works: &[Work], gpu: &Gpu) -> Result<()> {
     Ok(())
 }
 
-/// A file that is written at the end and known to be writable before. It takes
-/// its name when it is complete.
-struct Export {
-    path: PathBuf,
-    file: tempfile::NamedTempFile,
-}
+/// A file that is written at the end and known to be writable before.
+struct Export(PathBuf);
 
 impl Export {
     fn to(path: &Path) -> Result<Export> {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
-        let file = tempfile::NamedTempFile::new_in(folder);
-        Ok(Export {
-            path: path.to_path_buf(),
-            file: file.map_err(|e| Error::file(path, e.to_string()))?,
-        })
+        let trial = tempfile::NamedTempFile::new_in(folder);
+        trial.map_err(|e| Error::file(path, e.to_string()))?;
+        Ok(Export(path.to_path_buf()))
     }
 
-    fn write(mut self, text: &str) -> Result<()> {
-        let written = self.file.write_all(text.as_bytes());
-        written.map_err(|e| Error::file(&self.path, e.to_string()))?;
-        let kept = self.file.persist(&self.path);
-        kept.map_err(|e| Error::file(&self.path, e.to_string()))?;
-        Ok(())
+    fn write(self, text: &str) -> Result<()> {
+        wgrad::io::write(&self.0, text.as_bytes())
     }
 }
 

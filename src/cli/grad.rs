@@ -100,6 +100,16 @@ pub fn run(args: &GradArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcom
         every_step: args.explain,
         check: !args.no_check,
     };
+    if let Some(gpu) = &gpu {
+        let rows = match problem.input.dims() {
+            [] | [_] => 1,
+            [rows, ..] => *rows,
+        };
+        super::with_largest_batch(gpu, rows, |n| match n == rows {
+            true => plan(&prepared, gpu, detail),
+            false => plan(&problem.first_rows(n)?.prepare()?, gpu, detail),
+        })?;
+    }
     if let (Some(folder), Some(gpu)) = (&args.dump_shaders, &gpu) {
         io::shaders::save(folder, &plan(&prepared, gpu, detail)?)?;
         output::notice(&format!("wrote the kernels to {}", folder.display()));

@@ -34,6 +34,9 @@ pub struct GpuOptions {
     /// process, where the driver offers that; `None` touches no disk.
     /// [`cache::user_folder`](crate::cache::user_folder) is the usual one.
     pub pipeline_cache: Option<PathBuf>,
+    /// The bytes that a plan may take on the device; `None` for what there is,
+    /// as far as that is known ([`Gpu::memory`]).
+    pub max_memory: Option<u64>,
 }
 
 impl Default for GpuOptions {
@@ -43,6 +46,7 @@ impl Default for GpuOptions {
             timeout: Duration::from_secs(600),
             default_limits: false,
             pipeline_cache: None,
+            max_memory: None,
         }
     }
 }
@@ -84,6 +88,7 @@ pub(super) struct Inner {
     pub queue: wgpu::Queue,
     pub limits: wgpu::Limits,
     pub timeout: Duration,
+    pub max_memory: Option<u64>,
     description: AdapterDescription,
     pipelines: Mutex<HashMap<(String, String), Arc<Pipeline>>>,
     pipeline_cache: Option<PipelineCache>,
@@ -166,7 +171,8 @@ fn in_parallel<T: Sync, M: Send>(
     let mut made = std::thread::scope(|scope| {
         // This thread is one of them.
         let others: Vec<_> = (1..threads.min(items.len()))
-            .map(|_| scope.spawn(work))
+            // Where no thread is to be had, fewer do the work.
+            .filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok())
             .collect();
         let mut all = work();
         for other in others {
@@ -254,7 +260,14 @@ impl Gpu {
                 ..Default::default()
             })
             .await
-            .map_err(|e| Error::NoAdapter(format!("{description} would not open a device: {e}")))?;
+            .map_err(|e| {
+                let text = format!("{description} would not open a device: {e}");
+                // wgpu tells this kind of failure by its words alone.
+                match text.contains("memory") {
+                    true => Error::OutOfMemory(text),
+                    false => Error::NoAdapter(text),
+                }
+            })?;
         let lost = Arc::new(Mutex::new(None));
         let fault = Arc::new(Mutex::new(None));
         let lost_slot = Arc::clone(&lost);
@@ -277,6 +290,7 @@ impl Gpu {
                 queue,
                 limits,
                 timeout: options.timeout,
+                max_memory: options.max_memory,
                 description,
                 pipelines: Mutex::new(HashMap::new()),
                 pipeline_cache,

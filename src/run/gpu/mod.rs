@@ -10,6 +10,7 @@ mod adapter;
 mod clock;
 mod device;
 mod image;
+mod memory;
 mod pipeline_cache;
 mod program;
 mod signal;

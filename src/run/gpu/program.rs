@@ -110,6 +110,7 @@ impl Gpu {
     pub async fn compile_plan(&self, plan: Plan) -> Result<Program> {
         let inner = &self.inner;
         check_limits(inner, &plan)?;
+        self.check_memory(&plan)?;
         let buffers = inner.scoped(|| make_buffers(inner, &plan)).await?;
         let pipelines = inner.pipelines(&plan.kernels).await?;
         inner.save_pipelines();
