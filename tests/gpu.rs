@@ -388,7 +388,11 @@ fn a_tensor_past_the_limits_is_refused_with_its_name() {
 fn of_several_broken_kernels_the_first_is_told() {
     let (g, wanted, _) = network(&[40, 30, 20, 10], 50, true);
     let own = Gpu::new().unwrap();
-    let good = Plan::with_target(&g, &wanted, own.target()).unwrap();
+    let options = PlanOptions {
+        workgroup: false,
+        ..PlanOptions::default()
+    };
+    let good = Plan::with_options(&g, &wanted, own.target(), &options).unwrap();
     assert!(good.kernels.len() > 3, "{good}");
     for first in 0..good.kernels.len() - 1 {
         let mut plan = good.clone();
@@ -407,9 +411,9 @@ fn of_several_broken_kernels_the_first_is_told() {
             Ok(_) => panic!("a shader that does not parse was compiled"),
         }
     }
-    pollster::block_on(own.compile_plan(good)).unwrap();
+    pollster::block_on(own.compile_plan(good.clone())).unwrap();
     let known = own.stats().pipelines;
-    own.compile(&g, &wanted).unwrap();
+    pollster::block_on(own.compile_plan(good)).unwrap();
     assert_eq!(own.stats().pipelines, known);
 }
 

@@ -17,8 +17,8 @@ fn resident() -> u64 {
     text.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
-/// 10,000 steps in as many submissions, each with a batch of its own and its
-/// values read back.
+/// 10,000 steps in as many submissions, each with weights of its own and its
+/// gradients read back.
 #[test]
 fn ten_thousand_steps_take_no_more_than_a_few() {
     let own = Gpu::new().unwrap();

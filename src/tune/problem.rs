@@ -109,6 +109,11 @@ pub fn parse(text: &str) -> Result<Problem> {
     if [m, n, k].contains(&&0) {
         return Err(wrong("a size of 0 leaves nothing to multiply"));
     }
+    if *k == 1 && !transpose_a && !transpose_b {
+        return Err(wrong(
+            "with an inner size of 1 it is elementwise, so there is no kernel to choose",
+        ));
+    }
     for pair in [[*m, *k], [*n, *k], [*m, *n]] {
         Shape::new(&pair)?;
     }
@@ -122,14 +127,12 @@ pub fn parse(text: &str) -> Result<Problem> {
 }
 
 /// Problems of the same layout around the edges of the kernel's tiles, and
-/// whether a bias and a ReLU follow in its kernel: nothing but ones; one less,
+/// whether a bias and a ReLU follow in its kernel: one row and one column; one less,
 /// as much and one more than a tile; primes; an inner axis that is not of whole
 /// fours, and one that is long.
 pub(super) fn edges(problem: &Problem, candidate: Candidate) -> Vec<(Problem, bool)> {
     let [rows, columns] = candidate.tile();
     [
-        // Elementwise, if neither is transposed.
-        ([1, 1, 1], false),
         ([1, 1, 3], false),
         ([rows - 1, columns - 1, 7], false),
         ([rows, columns, 64], false),
@@ -174,6 +177,7 @@ mod tests {
             ("1x2x3 nx", "nn, nt"),
             ("0x2x3 nn", "size of 0"),
             ("sum 1x2x3 nn", "two words"),
+            ("5x6x1 nn", "elementwise"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(what) && error.contains("256x"), "{error}");

@@ -45,12 +45,16 @@ impl Training {
 
     pub fn compile(&self, gpu: &Gpu) -> Result<Program> {
         let outputs = self.weights.map(|(_, d)| d);
-        gpu.compile(&self.graph, &outputs)
+        let mut program = gpu.compile(&self.graph, &outputs)?;
+        program.set_all(&self.feeds)?;
+        Ok(program)
     }
 
     /// One submission; the weights change only if all of it went well.
     pub fn step(&mut self, program: &mut Program) -> Result<()> {
-        program.set_all(&self.feeds)?;
+        for (label, _) in self.weights {
+            program.set(label, &self.feeds[label])?;
+        }
         let outputs = program.run()?;
         let mut new = Vec::new();
         for (label, d) in self.weights {

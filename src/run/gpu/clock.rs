@@ -2,6 +2,7 @@
 //! device's own timestamps at both ends of its passes, where it has them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::device::Inner;
 use super::signal::Signal;
@@ -82,7 +83,9 @@ impl Clock {
         done: wgpu::SubmissionIndex,
         signal: &Arc<Signal>,
     ) -> Result<Option<f64>> {
-        let mapped = inner.map(&self.staging, SIZE, done, signal).await;
+        let mapped = inner
+            .map(&self.staging, SIZE, done, signal, Duration::ZERO)
+            .await;
         let result = mapped.and_then(|()| {
             let view = self
                 .staging

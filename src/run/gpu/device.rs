@@ -142,6 +142,10 @@ const WANTED: wgpu::Features = wgpu::Features::SUBGROUP
 #[cfg(not(target_arch = "wasm32"))]
 const AWAKE: Duration = Duration::from_micros(200);
 
+/// How late a sleeping thread may wake.
+#[cfg(not(target_arch = "wasm32"))]
+const LATE: Duration = Duration::from_micros(60);
+
 /// Threads that make pipelines, at most: memory for a compiler each.
 #[cfg(not(target_arch = "wasm32"))]
 const MOST_THREADS: usize = 16;
@@ -424,13 +428,20 @@ impl Inner {
     }
 
     /// Asks the device for a short while whether it is `done`, without sleeping.
+    /// `usual` is what the same work took the last time, or 0: the first part of it
+    /// is slept through, for a driver in software, which needs this processor too.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn watch(&self, done: impl Fn() -> bool) -> Result<()> {
+    pub fn watch(&self, usual: Duration, done: impl Fn() -> bool) -> Result<()> {
         let start = Instant::now();
         if self.stalled.load(Ordering::Relaxed) {
             return Ok(()); // the wait to come is the one to fail
         }
-        while !done() && start.elapsed() < AWAKE.min(self.timeout) {
+        let nap = (usual * 3 / 4).saturating_sub(LATE);
+        if nap > LATE && !done() {
+            std::thread::sleep(nap.min(self.timeout));
+        }
+        let awake = nap + AWAKE.max(usual / 2).min(10 * AWAKE);
+        while !done() && start.elapsed() < awake.min(self.timeout) {
             self.poll(wgpu::PollType::Poll)?;
             // A driver in software works on the same processors.
             std::thread::yield_now();

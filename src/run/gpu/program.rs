@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 #[cfg(not(target_arch = "wasm32"))]
 use std::time::Instant;
 
@@ -90,6 +91,8 @@ pub struct Program {
     given: Vec<bool>,
     outputs: Outputs,
     signal: Arc<Signal>,
+    /// How long the last run's wait took, and of how many steps.
+    usual: (u32, Duration),
     /// Made by the first timed run, where the adapter has timestamps.
     clock: Option<Clock>,
 }
@@ -149,6 +152,7 @@ impl Gpu {
             staging,
             outputs: Outputs { values },
             signal: Arc::default(),
+            usual: (0, Duration::ZERO),
             clock: None,
         })
     }
@@ -439,7 +443,7 @@ impl Program {
             (submission, start, encoded, Instant::now())
         };
         let (submission, start, encoded, submitted) = inner.scoped(timed).await?;
-        self.wait(submission.clone()).await?;
+        self.wait(steps, submission.clone()).await?;
         let waited = Instant::now();
         self.take()?;
         let done = Instant::now();
@@ -487,7 +491,7 @@ impl Program {
             .inner
             .scoped(|| self.submit(self.encode(steps, None)))
             .await?;
-        self.wait(submission).await?;
+        self.wait(steps, submission).await?;
         self.take()?;
         Ok(&self.outputs)
     }
@@ -575,22 +579,33 @@ impl Program {
     }
 
     /// Waits until what the run reads back is mapped.
-    async fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
+    async fn wait(&mut self, steps: u32, submission: wgpu::SubmissionIndex) -> Result<()> {
         let inner = &self.gpu.inner;
-        match self.read_size() {
-            0 => inner.wait(submission),
-            size => {
-                let mapped = inner
-                    .map(&self.staging, size, submission, &self.signal)
-                    .await;
-                // A map that was asked for must be undone after a failure too.
-                // What wgpu says of that is told already.
-                if mapped.is_err() {
-                    let _ = inner.caught(|| self.staging.unmap()).await;
-                }
-                mapped
-            }
+        let size = self.read_size();
+        if size == 0 {
+            return inner.wait(submission);
         }
+        let usual = match self.usual {
+            (of, time) if of == steps && self.gpu.target().software => time,
+            _ => Duration::ZERO,
+        };
+        #[cfg(not(target_arch = "wasm32"))]
+        let start = Instant::now();
+        let mapped = inner
+            .map(&self.staging, size, submission, &self.signal, usual)
+            .await;
+        // A map that was asked for must be undone after a failure too. What wgpu
+        // says of that is told already.
+        if mapped.is_err() {
+            let _ = inner.caught(|| self.staging.unmap()).await;
+            return mapped;
+        }
+        // A time that ran out is no usual one.
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            self.usual = (steps, start.elapsed());
+        }
+        mapped
     }
 
     /// Copies what is mapped into the outputs.
@@ -651,20 +666,21 @@ fn not_an_output(node: NodeId) -> Error {
 impl Inner {
     /// Maps the first `size` bytes of `buffer` for reading once `submission`
     /// is done; the answer comes by `signal`. The caller unmaps, also after an
-    /// error.
+    /// error. `usual` is what the same work took before, or 0.
     pub async fn map(
         &self,
         buffer: &wgpu::Buffer,
         size: u64,
         submission: wgpu::SubmissionIndex,
         signal: &Arc<Signal>,
+        usual: Duration,
     ) -> Result<()> {
         let sender = signal.arm();
         buffer.map_async(wgpu::MapMode::Read, ..size, move |result| {
             sender.send(result.map_err(|e| format!("mapping failed: {e}")));
         });
         #[cfg(not(target_arch = "wasm32"))]
-        self.watch(|| signal.is_answered())?;
+        self.watch(usual, || signal.is_answered())?;
         // The answer may come from another thread's wait, a moment after ours;
         // in a browser it comes by itself.
         if !signal.is_answered() {
