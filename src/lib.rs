@@ -49,6 +49,7 @@ pub mod run;
 pub mod shape;
 pub mod solution;
 pub mod tensor;
+pub mod trace;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod tune;
 

@@ -36,6 +36,18 @@ pub fn show_wide(value: f64) -> String {
     }
 }
 
+/// A number of bytes, and what that is in larger units.
+pub fn bytes(count: u64) -> String {
+    let units = [(1u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.iter().find(|(unit, _)| count >= *unit) {
+        Some((unit, name)) => {
+            let large = count as f64 / *unit as f64;
+            format!("{count} bytes ({large:.1} {name})")
+        }
+        None => format!("{count} bytes"),
+    }
+}
+
 /// A factor inside a product: as [`show`], negative values in parentheses.
 pub fn show_factor(value: f32) -> String {
     if value.is_sign_negative() {
@@ -140,6 +152,13 @@ mod tests {
         assert_eq!(show_wide(0.164_630_138_988_777_65), "0.164630139");
         assert_eq!(show_wide(-1.5e-20), "-1.5e-20");
         assert_eq!(show_wide(2.0), "2");
+    }
+
+    #[test]
+    fn bytes_in_units() {
+        assert_eq!(bytes(1023), "1023 bytes");
+        assert_eq!(bytes(3 << 19), "1572864 bytes (1.5 MiB)");
+        assert_eq!(bytes(5 << 30), "5368709120 bytes (5.0 GiB)");
     }
 
     #[test]

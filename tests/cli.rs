@@ -456,7 +456,211 @@ fn a_saturated_sigmoid_earns_a_warning() {
         .arg("--input")
         .arg(&table)
         .assert()
-        .stderr(contains("saturated").and(contains("BCEWithLogitsLoss")));
+        .stderr(
+            contains("saturated in 1 of 2 outputs")
+                .and(contains("row 0"))
+                .and(contains("the target 0"))
+                .and(contains("BCEWithLogitsLoss")),
+        );
+    // A target that is met asks for no gradient.
+    let folder = TempDir::new().unwrap();
+    grad_rows(
+        "Sequential(Linear(1, 1), Sigmoid())",
+        "BCELoss",
+        "x,y\n900,1\n0.5,1\n",
+        &folder,
+    )
+    .args(["--seed", "2"])
+    .assert()
+    .stderr(contains("saturated").not());
+}
+
+/// `wgrad grad` on a batch and targets of binary files.
+fn grad_on(net: &str, loss: &str, input: &Path, target: &Path) -> Command {
+    let mut command = wgrad();
+    command
+        .args(["grad", "--net", net, "--loss", loss, "--input"])
+        .arg(input)
+        .arg("--target")
+        .arg(target);
+    command
+}
+
+/// The exercise's batch with another value at its end.
+fn batch_with(value: f32, folder: &TempDir) -> PathBuf {
+    let mut bytes = fs::read(data("in_features.npy")).unwrap();
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&value.to_le_bytes());
+    file(folder, "batch.npy", bytes)
+}
+
+#[test]
+fn the_first_value_that_is_not_finite_is_named() {
+    let folder = TempDir::new().unwrap();
+    let net = "Sequential(Linear(4, 2), ReLU(), Linear(2, 1))";
+    let target = data("target.npy");
+    // In the batch: no error with the switch, and the usual exit code.
+    let nan = batch_with(f32::NAN, &folder);
+    grad_on(net, "MSELoss", &nan, &target)
+        .arg("--trace-nonfinite")
+        .assert()
+        .success()
+        .stderr(contains("`input` [0, 3] is NaN"))
+        .stdout(
+            contains("THE FIRST VALUE THAT IS NOT FINITE")
+                .and(contains("row 0, column 3"))
+                .and(contains("the first computed value")),
+        );
+    // BCELoss refuses what comes of it, as ever; the origin was told before.
+    let sigmoid = "Sequential(Linear(4, 1), Sigmoid())";
+    let mut command = grad_on(sigmoid, "BCELoss", &nan, &target);
+    command.arg("--trace-nonfinite");
+    failure(command, 4)
+        .stderr(contains("`input` [0, 3] is NaN").and(contains("BCELoss: the input")));
+    // By overflow, as JSON.
+    let huge = batch_with(3e38, &folder);
+    let output = grad_on(net, "MSELoss", &huge, &target)
+        .args(["--trace-nonfinite", "--json", "--seed", "1"])
+        .output()
+        .unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let found = &json["nonfinite"];
+    assert_eq!(found["op"], "mse", "{found:#}");
+    assert_eq!(found["index"], serde_json::json!([0, 0]));
+    assert_eq!(found["value"], "inf");
+    assert!(found["reason"].as_str().unwrap().contains("overflow"));
+    assert!(found["operands"][1]["value"].is_number(), "{found:#}");
+    // And where all is finite.
+    grad("initial_model.pth")
+        .arg("--trace-nonfinite")
+        .assert()
+        .success()
+        .stdout(contains("ALL VALUES ARE FINITE"));
+    let output = grad("initial_model.pth")
+        .args(["--trace-nonfinite", "--json"])
+        .output()
+        .unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(json["nonfinite"].is_null() && json.get("nonfinite").is_some());
+    failure(
+        {
+            let mut command = grad("initial_model.pth");
+            command.args(["--trace-nonfinite", "--cpu"]);
+            command
+        },
+        2,
+    );
+}
+
+#[test]
+fn what_needs_more_memory_than_allowed_is_refused_before_it_starts() {
+    let folder = TempDir::new().unwrap();
+    let rows: String = (0..1000).map(|i| format!("{i},1\n")).collect();
+    let rows = format!("x,y\n{rows}");
+    let run = |most: &str| {
+        let mut command = grad_rows("Linear(1, 1)", "MSELoss", &rows, &folder);
+        command.args(["--max-memory", most]);
+        command
+    };
+    run("1GiB").assert().success();
+    let error = failure(run("20KiB"), 5).stderr(
+        contains("of memory on the device")
+            .and(contains("20480 bytes (20.0 KiB) that it was allowed"))
+            .and(contains("the largest batch that fits has")),
+    );
+    // That batch does fit, and one row more does not.
+    let text = String::from_utf8(error.get_output().stderr.clone()).unwrap();
+    let (_, rest) = text.split_once("fits has ").unwrap();
+    let most: usize = rest.split(' ').next().unwrap().parse().unwrap();
+    let first = |n: usize| rows.split_inclusive('\n').take(n + 1).collect::<String>();
+    let mut fits = grad_rows("Linear(1, 1)", "MSELoss", &first(most), &folder);
+    fits.args(["--max-memory", "20KiB"]).assert().success();
+    let mut more = grad_rows("Linear(1, 1)", "MSELoss", &first(most + 1), &folder);
+    more.args(["--max-memory", "20KiB"]);
+    failure(more, 5).stderr(contains(format!("has {most} rows")));
+    let none = grad_rows("Linear(1, 1)", "MSELoss", &rows, &folder)
+        .args(["--max-memory", "16"])
+        .assert()
+        .code(5);
+    none.stderr(contains("not even one row fits"));
+
+    let mut bench = wgrad();
+    bench.args([
+        "bench",
+        "--quick",
+        "--batch",
+        "100000",
+        "--max-memory",
+        "1 MiB",
+    ]);
+    failure(bench, 5).stderr(contains("the largest batch that fits has"));
+    for (size, why) in [
+        ("1TB", "KiB, MiB and GiB"),
+        ("MiB", "whole"),
+        ("99999999999GiB", "more"),
+    ] {
+        let mut command = grad("initial_model.pth");
+        command.args(["--max-memory", size]);
+        failure(command, 2).stderr(contains(why));
+    }
+}
+
+/// Under a real limit, which no budget foresees: the reference takes far more
+/// than the batch of 25 MB.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_that_is_not_there_ends_with_a_message_and_a_code() {
+    let folder = TempDir::new().unwrap();
+    let save = |name: &str, columns: usize| {
+        let path = folder.path().join(name);
+        let data = vec![0.5; 100_000 * columns];
+        let tensor = wgrad::Tensor::new(&[100_000, columns], data).unwrap();
+        let tensors = [("x".to_string(), tensor)];
+        wgrad::io::safetensors::save(&path, &tensors, &Default::default()).unwrap();
+        path
+    };
+    let (input, target) = (save("x.safetensors", 64), save("y.safetensors", 1));
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "ulimit -v 300000; exec \"$@\"", "sh"])
+        .arg(assert_cmd::cargo::cargo_bin("wgrad"))
+        .args(["grad", "--cpu", "--loss", "MSELoss", "--net"])
+        .arg("Sequential(Linear(64, 64), ReLU(), Linear(64, 1))")
+        .arg("--input")
+        .arg(input)
+        .arg("--target")
+        .arg(target);
+    failure(command, 5).stderr(contains("out of memory"));
+}
+
+/// In a target and in a weight.
+#[test]
+fn nan_in_a_target_and_in_a_weight_is_named() {
+    let folder = TempDir::new().unwrap();
+    let mut bytes = fs::read(data("target.npy")).unwrap();
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    let target = file(&folder, "nan.npy", bytes);
+    let mut command = grad_on("Linear(4, 1)", "MSELoss", &data("in_features.npy"), &target);
+    command.arg("--trace-nonfinite");
+    failure(command, 4).stderr(contains("the target at [0, 0] is NaN"));
+
+    let weight = wgrad::Tensor::new(&[1, 4], vec![0.5, f32::INFINITY, 0.5, 0.5]).unwrap();
+    let weights = folder.path().join("w.safetensors");
+    let tensors = [("weight".to_string(), weight)];
+    wgrad::io::safetensors::save(&weights, &tensors, &Default::default()).unwrap();
+    let net = "Linear(4, 1, bias=False)";
+    grad_on(
+        net,
+        "MSELoss",
+        &data("in_features.npy"),
+        &data("target.npy"),
+    )
+    .arg("--weights")
+    .arg(&weights)
+    .arg("--trace-nonfinite")
+    .assert()
+    .stderr(contains("`weight` [0, 1] is inf"));
 }
 
 #[test]

@@ -13,7 +13,10 @@ fn layers() -> BTreeMap<&'static str, u32> {
         (3, &["autodiff"]),
         (4, &["plan", "io", "nn"]),
         (5, &["run"]),
-        (6, &["check", "solution", "exercise", "bench", "tune"]),
+        (
+            6,
+            &["check", "solution", "exercise", "bench", "tune", "trace"],
+        ),
         (7, &["report"]),
     ];
     list.iter()

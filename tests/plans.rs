@@ -183,6 +183,7 @@ fn what_the_passes_save() {
         workgroup: false,
         share: false,
         replicas: 1,
+        count_nonfinite: false,
     };
     let fused = PlanOptions {
         rows: false,

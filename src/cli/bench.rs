@@ -73,6 +73,16 @@ pub fn run(args: &BenchArgs, engine: &EngineArgs, as_json: bool) -> Result<Outco
     if let Some(folder) = &args.dump_shaders {
         dump(folder, &works, &gpu)?;
     }
+    // Nothing is measured if something will not fit.
+    for work in &works {
+        super::with_largest_batch(&gpu, work.batch, |batch| {
+            let some = Work {
+                batch,
+                ..work.clone()
+            };
+            some.plan(gpu.target())
+        })?;
+    }
     let options = match args.quick {
         true => Options::quick(),
         false => Options::full(),

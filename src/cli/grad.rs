@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use wgrad::io::csv::ColumnRef;
 use wgrad::nn::{Loss, Network};
-use wgrad::number::printable;
+use wgrad::number::{self, printable};
 use wgrad::report::Report;
-use wgrad::solution::{Detail, Problem, Solution, plan, solve};
-use wgrad::{Error, Result, Tensor, io};
+use wgrad::solution::{Detail, Prepared, Problem, Solution, plan, solve};
+use wgrad::trace::{self, Finding};
+use wgrad::{Error, Gpu, NodeId, Result, Tensor, io};
 
 use super::{EngineArgs, Outcome, output};
 
@@ -58,6 +59,12 @@ pub struct GradArgs {
     #[arg(long)]
     no_check: bool,
 
+    /// Find the first value that is NaN or infinite: its element, what it was made
+    /// of, and the likely reason. An --input that is not finite is then no error,
+    /// and the exit code is what it is without this
+    #[arg(long, conflicts_with = "cpu")]
+    trace_nonfinite: bool,
+
     /// The seed of the initial weights, as torch.manual_seed(S) [default: 0]
     #[arg(long, value_name = "S", value_parser = seed, allow_negative_numbers = true)]
     seed: Option<Seed>,
@@ -95,17 +102,32 @@ pub fn run(args: &GradArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcom
         every_step: args.explain,
         check: !args.no_check,
     };
+    if let Some(gpu) = &gpu {
+        let rows = match problem.input.dims() {
+            [] | [_] => 1,
+            [rows, ..] => *rows,
+        };
+        super::with_largest_batch(gpu, rows, |n| match n == rows {
+            true => plan(&prepared, gpu, detail),
+            false => plan(&problem.first_rows(n)?.prepare()?, gpu, detail),
+        })?;
+    }
     if let (Some(folder), Some(gpu)) = (&args.dump_shaders, &gpu) {
         io::shaders::save(folder, &plan(&prepared, gpu, detail)?)?;
         output::notice(&format!("wrote the kernels to {}", folder.display()));
     }
+    let nonfinite = match &gpu {
+        Some(gpu) if args.trace_nonfinite => Some(look(&prepared, gpu)?),
+        _ => None,
+    };
     let solution = pollster::block_on(solve(&prepared, gpu.as_ref(), detail))?;
     if let Some(values) = solution.value("output")
         && let Some(warning) = problem.loss.check_input(values)?
     {
         output::notice(&warning);
     }
-    let report = Report::new(solution);
+    let mut report = Report::new(solution);
+    report.nonfinite = nonfinite;
     for warning in &report.solution.warnings {
         output::notice(warning);
     }
@@ -120,6 +142,24 @@ pub fn run(args: &GradArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcom
             overview: true,
         },
     )
+}
+
+/// Looks for the first value that is not finite. It is told at once: what
+/// follows may be an error.
+fn look(prepared: &Prepared, gpu: &Gpu) -> Result<Option<Finding>> {
+    let named: Vec<NodeId> = prepared.named.iter().map(|(_, id)| *id).collect();
+    let looking = trace::nonfinite(gpu, &prepared.graph, &prepared.feeds, &named);
+    let found = pollster::block_on(looking)?;
+    if let Some(f) = &found {
+        output::notice(&format!(
+            "the first value that is not finite: `{}` {:?} is {}: {}",
+            f.label,
+            f.index,
+            number::show(f.value),
+            f.reason
+        ));
+    }
+    Ok(found)
 }
 
 fn save(path: &Path, solution: &Solution) -> Result<()> {
@@ -173,7 +213,9 @@ fn read_problem(args: &GradArgs) -> Result<Problem> {
             ));
         }
     };
-    finite("--input", &args.input, &input)?;
+    if !args.trace_nonfinite {
+        finite("--input", &args.input, &input)?;
+    }
     Ok(Problem {
         network,
         loss,
@@ -299,7 +341,8 @@ fn finite(option: &str, path: &OsStr, tensor: &Tensor) -> Result<()> {
         .map(|(s, d)| i / s % d)
         .collect();
     Err(Error::Data(format!(
-        "{option} {}: element {at:?} is {}; remove or replace such rows",
+        "{option} {}: element {at:?} is {}; remove or replace such rows (--trace-nonfinite shows \
+         where it leads)",
         path.display(),
         tensor.data()[i]
     )))

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use wgrad::nn::text::MAX_TEXT;
+use wgrad::plan::Plan;
 use wgrad::run::gpu::{
     AdapterDescription, Adapters, Backend, DeviceKind, Gpu, GpuOptions, Selection,
 };
@@ -106,6 +107,11 @@ struct EngineArgs {
     #[arg(long, global = true, conflicts_with = "cache_dir")]
     no_cache: bool,
 
+    /// Refuse what needs more memory on the device, in bytes or as 512MiB, 4GiB
+    /// [default: of a software adapter, the memory that is free]
+    #[arg(long, global = true, value_name = "SIZE", value_parser = size, conflicts_with = "cpu")]
+    max_memory: Option<u64>,
+
     /// Take the kernels of a plain installation, not those that wgrad tune chose
     #[arg(long, global = true)]
     no_tune: bool,
@@ -124,6 +130,38 @@ fn count<T: std::str::FromStr + PartialOrd + Default>(text: &str) -> Result<T, S
         Ok(n) if n > T::default() => Ok(n),
         _ => Err("give whole numbers from 1, with commas between them: 1,64".to_string()),
     }
+}
+
+/// A number of bytes: `1000000`, `512MiB`, `4 GiB`.
+fn size(text: &str) -> Result<u64, String> {
+    let end = text.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
+    let unit: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        _ => return Err("the units are KiB, MiB and GiB".to_string()),
+    };
+    let number: u64 = number.parse().map_err(|_| "no whole number".to_string())?;
+    let bytes = number.checked_mul(unit);
+    bytes.ok_or_else(|| "that is more than any memory".to_string())
+}
+
+/// Adds to an error about memory the batch that would fit.
+fn with_largest_batch(gpu: &Gpu, rows: usize, plan: impl Fn(usize) -> Result<Plan>) -> Result<()> {
+    // What cannot be planned at all is told by whoever needs the plan.
+    let Ok(whole) = plan(rows) else {
+        return Ok(());
+    };
+    let Err(error) = gpu.check_memory(&whole) else {
+        return Ok(());
+    };
+    let most = match gpu.largest_batch(rows, plan)? {
+        0 => "not even one row fits".to_string(),
+        most => format!("the largest batch that fits has {most} rows of {rows}"),
+    };
+    Err(Error::Limit(format!("{error}; {most}")))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -173,6 +211,7 @@ impl EngineArgs {
         let options = GpuOptions {
             selection,
             pipeline_cache: self.cache_folder(),
+            max_memory: self.max_memory,
             ..GpuOptions::default()
         };
         let gpu = pollster::block_on(Gpu::open(options))?;

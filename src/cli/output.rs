@@ -55,6 +55,7 @@ pub fn report(report: &Report, in_json: bool, parts: Parts) -> Result<Outcome> {
         if parts.overview {
             data(&text::overview(report))?;
         }
+        data(&text::nonfinite(report))?;
         data(&text::failures(report))?;
         data(&format!("\n{}", text::closing(report)))?;
     }

@@ -5,6 +5,7 @@
 pub mod csv;
 mod npy;
 mod pth;
+mod put;
 pub mod safetensors;
 pub mod shaders;
 
@@ -14,6 +15,8 @@ use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use half::{bf16, f16};
+
+pub use put::write;
 
 use crate::error::{Error, Result};
 use crate::number::{printable, show_wide};

@@ -16,7 +16,7 @@ pub fn save(folder: &Path, plan: &Plan) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|e| Error::file(folder, e.to_string()))?;
     let write = |name: &str, text: &str| {
         let path = folder.join(name);
-        std::fs::write(&path, text).map_err(|e| Error::file(&path, e.to_string()))
+        super::write(&path, text.as_bytes())
     };
     for (i, kernel) in plan.kernels.iter().enumerate() {
         let name = format!("{i:02}-{}.wgsl", safe(&kernel.label));

@@ -177,6 +177,7 @@ mod tests {
             rows: false,
             workgroup: false,
             replicas: 1,
+            count_nonfinite: false,
         };
         Plan::with_options(g, outputs, &Target::default(), &options).unwrap()
     }

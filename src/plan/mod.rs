@@ -7,6 +7,7 @@
 mod access;
 mod chain;
 mod chain_text;
+mod count;
 mod cse;
 mod epilogue;
 mod fence;
@@ -24,6 +25,7 @@ mod workgroup;
 
 use std::fmt;
 
+pub use count::Nonfinite;
 use planner::Planner;
 
 use crate::error::Result;
@@ -171,6 +173,10 @@ pub struct PlanOptions {
     /// Constants are the same for all. More than one takes a step that fits one
     /// workgroup, of which each network then gets one.
     pub replicas: usize,
+    /// Give each op a kernel of its own, count behind it what is not finite in
+    /// its value, and read back these counts ([`Nonfinite`]) in place of the
+    /// outputs: one for each op that the outputs need, in the order of the plan.
+    pub count_nonfinite: bool,
 }
 
 impl Default for PlanOptions {
@@ -181,6 +187,7 @@ impl Default for PlanOptions {
             workgroup: true,
             share: true,
             replicas: 1,
+            count_nonfinite: false,
         }
     }
 }

@@ -10,12 +10,13 @@ use super::rows::{self, Region, RowProgram, SharedAt};
 use super::workgroup::WorkgroupProgram;
 use super::{
     BufferId, BufferSpec, Content, Feed, KernelSource, MAX_WORKGROUPS, Output, Plan, PlanOptions,
-    SLICE, Step, fold, lifetimes, stride,
+    SLICE, Step, count, fold, lifetimes, stride,
 };
 use crate::error::{Error, Result};
-use crate::graph::{Call, Graph, Kind, Lowering, NodeId, Operand, Target};
+use crate::graph::{Call, Graph, Kind, Lowering, NodeId, Operand, Role, Target};
 use crate::ops::shader_lib::EPILOGUE;
 use crate::ops::template;
+use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// A plan in the making.
@@ -55,6 +56,12 @@ impl<'g> Planner<'g> {
                 "0 replicas compute nothing; ask for 1 or more".to_string(),
             ));
         }
+        if self.options.replicas > 1 && self.options.count_nonfinite {
+            return Err(Error::Graph(
+                "what is not finite is counted for one network at a time; ask for 1 replica"
+                    .to_string(),
+            ));
+        }
         let needed = self.graph.reachable(outputs)?;
         let regions = self.regions(&needed, outputs);
         let replicas = self.options.replicas;
@@ -83,20 +90,89 @@ impl<'g> Planner<'g> {
     /// Plans row programs, and a kernel for every other op or group of ops.
     fn op_by_op(&mut self, needed: &[bool], regions: &[Region], outputs: &[NodeId]) -> Result<()> {
         let order = Order::new(self.graph, needed, regions)?;
-        let fuse = self.options.fuse;
+        let fuse = self.fuse();
         let mut nodes = Nodes::new(self.graph, outputs, self.target, order, fuse)?;
         for region in regions {
             nodes.add_readers(region);
         }
         let groups = fuse::groups(self.graph, &nodes, self.target, fuse)?;
         self.leaves(&nodes, &shared_leaves(&nodes, regions), "shared values");
+        let counts = (self.options.count_nonfinite)
+            .then(|| self.buffer("counts of what is not finite", 0, Content::Computed));
         for &item in nodes.items() {
             match item {
                 Item::Node(id) => self.compute(&nodes, &groups, id)?,
                 Item::Region(i) => self.rows(&nodes, &regions[i])?,
             }
+            if let (Some(counts), Item::Node(id)) = (counts, item)
+                && nodes.holds(id)
+                && !nodes.is_leaf(id)
+            {
+                self.count(id, counts)?;
+            }
         }
-        self.read_back(&nodes, outputs)
+        match counts {
+            Some(counts) => self.clear(counts),
+            None => self.read_back(&nodes, outputs),
+        }
+    }
+
+    /// Whether a kernel may compute several ops.
+    fn fuse(&self) -> bool {
+        self.options.fuse && !self.options.count_nonfinite
+    }
+
+    /// Counts what is not finite in the value of `id`, into a part of `counts`.
+    fn count(&mut self, id: NodeId, counts: BufferId) -> Result<()> {
+        let node = self.graph.node(id)?;
+        let numel = node.shape.numel();
+        let value = self.at(id)?;
+        let own = self.append(&node.label, count::WORDS, Content::Computed, counts);
+        self.plan.outputs.push(Output {
+            node: id,
+            label: node.label.clone(),
+            shape: Shape::new(&[count::WORDS])?,
+            buffer: own,
+        });
+        if numel == 0 {
+            return Ok(());
+        }
+        let kernel = self.kernel(count::counting());
+        let words = vec![numel as u32, 0, 0, 0];
+        let workgroups = numel.div_ceil(count::VALUES) as u64;
+        self.step(&[id], kernel, words, vec![value], vec![own], workgroups)?;
+        self.call_last("count what is not finite");
+        Ok(())
+    }
+
+    /// Sets all of `counts` to 0 before the first step: each run counts anew.
+    fn clear(&mut self, counts: BufferId) -> Result<()> {
+        let Some(last) = self.plan.outputs.last().map(|o| o.node) else {
+            return Ok(());
+        };
+        let words = self.plan.buffers[counts.index()].elements;
+        let kernel = self.kernel(count::clearing());
+        let workgroups = words.div_ceil(count::CLEARED) as u64;
+        let params = vec![words as u32, 0, 0, 0];
+        self.step(
+            &[last],
+            kernel,
+            params,
+            Vec::new(),
+            vec![counts],
+            workgroups,
+        )?;
+        self.call_last("clear");
+        self.plan.steps.rotate_right(1);
+        self.plan.steps[0].role = Role::Forward;
+        Ok(())
+    }
+
+    /// Names what the last step does, where that is no op.
+    fn call_last(&mut self, what: &str) {
+        if let Some(step) = self.plan.steps.last_mut() {
+            step.op = what.to_string();
+        }
     }
 
     /// Whether one row program computes everything.
@@ -127,7 +203,7 @@ impl<'g> Planner<'g> {
     /// it did.
     fn in_a_workgroup(&mut self, needed: &[bool], outputs: &[NodeId]) -> Result<bool> {
         let replicas = self.options.replicas;
-        if !self.options.fuse || (!self.options.workgroup && replicas == 1) {
+        if !self.fuse() || (!self.options.workgroup && replicas == 1) {
             return Ok(false);
         }
         let order = Order::new(self.graph, needed, &[])?;
@@ -183,7 +259,7 @@ impl<'g> Planner<'g> {
 
     /// The parts of the graph that row programs do.
     fn regions(&self, needed: &[bool], outputs: &[NodeId]) -> Vec<Region> {
-        if !self.options.fuse || !self.options.rows {
+        if !self.fuse() || !self.options.rows {
             return Vec::new();
         }
         let mut kept = vec![false; self.graph.len()];
@@ -211,7 +287,7 @@ impl<'g> Planner<'g> {
                 None => Ok(()), // inside a group that ends later
             },
             Some(Lowering::Calls { scratch, calls, .. }) => {
-                let epilogue = if self.options.fuse {
+                let epilogue = if self.fuse() {
                     epilogue::of(self.graph, nodes, groups, id, calls, self.target)?
                 } else {
                     None

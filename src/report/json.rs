@@ -9,6 +9,7 @@ use crate::graph::Role;
 use crate::run::gpu::AdapterDescription;
 use crate::solution::{Engine, Named};
 use crate::tensor::Tensor;
+use crate::trace::Finding;
 
 /// Tensors up to this many elements are written whole, larger ones as a
 /// summary: shape, first values, norm.
@@ -80,6 +81,34 @@ fn comparison(c: &Comparison) -> Value {
         "unbounded": c.unbounded,
         "max_ulps": finite(c.max_ulps),
         "max_share_of_bound": finite(c.max_share),
+    })
+}
+
+/// The first value that is not finite.
+fn finding(f: &Finding) -> Value {
+    let operands = f.operands.iter().map(|o| {
+        let (index, value) = o.element.clone().unzip();
+        json!({
+            "label": o.label,
+            "shape": o.shape.dims(),
+            "index": index,
+            "value": value.map(|v| number(v.into())),
+            "largest": number(o.largest.into()),
+        })
+    });
+    json!({
+        "label": f.label,
+        "op": f.op,
+        "shape": f.shape.dims(),
+        "nan": f.nan,
+        "infinite": f.infinite,
+        "index": f.index,
+        "value": number(f.value.into()),
+        "rule": f.rule,
+        "numbers": f.numbers,
+        "operands": operands.collect::<Vec<_>>(),
+        "reaches": f.reaches,
+        "reason": f.reason,
     })
 }
 
@@ -156,7 +185,7 @@ pub fn report(report: &Report) -> Value {
         .collect();
     let tally = report.tally();
     let (good, all) = tally.total();
-    json!({
+    let mut whole = json!({
         "engine": engine,
         "network": solution.network,
         "loss": solution.loss,
@@ -177,7 +206,11 @@ pub fn report(report: &Report) -> Value {
             "sheet_figures": [tally.sheet.0, tally.sheet.1],
             "sheet_digit_for_digit": tally.sheet_digits,
         },
-    })
+    });
+    if let Some(looked) = &report.nonfinite {
+        whole["nonfinite"] = looked.as_ref().map_or(Value::Null, finding);
+    }
+    whole
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::check::cases::close;
 use crate::check::ulps;
 use crate::exercise::{Figure, Match};
 use crate::solution::{Engine, Solution, Step};
+use crate::trace::Finding;
 
 /// A solution and what it is held against.
 #[derive(Clone, Debug)]
@@ -28,6 +29,9 @@ pub struct Report {
     pub pytorch_version: Option<String>,
     /// The figures of the printed sheet, where there is one.
     pub figures: Vec<Figure>,
+    /// The first value that is not finite; `None` if nobody looked, and
+    /// `Some(None)` if there is none.
+    pub nonfinite: Option<Option<Finding>>,
 }
 
 /// How many values were held against something, and how many agreed.
@@ -70,6 +74,7 @@ impl Report {
             pytorch: BTreeMap::new(),
             pytorch_version: None,
             figures: Vec::new(),
+            nonfinite: None,
         }
     }
 

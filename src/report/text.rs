@@ -11,6 +11,7 @@ use crate::graph::Role;
 use crate::number;
 use crate::solution::{Engine, SHOWN_ELEMENTS, Step};
 use crate::tensor::Tensor;
+use crate::trace::Finding;
 
 // Writing to a `String` cannot fail, so the results of `write!` are dropped.
 
@@ -169,6 +170,55 @@ pub fn overview(report: &Report) -> String {
     }
     let mut out = String::from("\n");
     write_table(&mut out, &mut table);
+    out
+}
+
+/// The first value that is not finite, and what it was made of; empty if nobody
+/// looked for it.
+pub fn nonfinite(report: &Report) -> String {
+    match &report.nonfinite {
+        None => String::new(),
+        Some(None) => format!("\n{BOLD}ALL VALUES ARE FINITE{PLAIN}\n"),
+        Some(Some(finding)) => format!(
+            "\n{BOLD}{RED}THE FIRST VALUE THAT IS NOT FINITE{PLAIN}\n\n{}",
+            found(finding)
+        ),
+    }
+}
+
+fn found(f: &Finding) -> String {
+    let mut out = String::new();
+    let op = f.op.as_deref().unwrap_or("given");
+    let at = bracket(&f.index);
+    let _ = writeln!(
+        out,
+        "  `{}`{at} is {}    {op}, shape {}: {} NaN, {} infinite",
+        f.label,
+        number::show(f.value),
+        f.shape,
+        f.nan,
+        f.infinite
+    );
+    if !f.rule.is_empty() {
+        let _ = writeln!(out, "    {}", f.rule);
+        let _ = writeln!(out, "    {}{at} = {}", f.label, f.numbers);
+    }
+    for operand in &f.operands {
+        let read = match &operand.element {
+            Some((at, value)) => format!("{} = {}", bracket(at), number::show(*value)),
+            None => format!(" of shape {}", operand.shape),
+        };
+        let _ = writeln!(
+            out,
+            "    reads `{}`{read}; the largest magnitude in it is {}",
+            operand.label,
+            number::show(operand.largest)
+        );
+    }
+    if let Some(label) = &f.reaches {
+        let _ = writeln!(out, "    the first computed value that is not: `{label}`");
+    }
+    let _ = writeln!(out, "    reason: {}", f.reason);
     out
 }
 

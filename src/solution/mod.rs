@@ -258,7 +258,7 @@ pub async fn solve(prepared: &Prepared, gpu: Option<&Gpu>, detail: Detail) -> Re
         named,
         warnings: Vec::new(),
     };
-    solution.warnings = saturation(prepared, &solution);
+    solution.warnings.extend(saturation(prepared, &solution));
     solution.warnings.extend(overflow(&solution));
     Ok(solution)
 }
@@ -323,30 +323,33 @@ fn view(tensor: &Tensor) -> Result<ndarray::ArrayViewD<'_, f32>> {
 }
 
 /// A sigmoid that saturates before BCELoss has a gradient of zero, whatever
-/// the target: PyTorch's behaviour, and rarely what is wanted.
-fn saturation(prepared: &Prepared, solution: &Solution) -> Vec<String> {
-    if !prepared.sigmoid_then_bce {
-        return Vec::new();
-    }
-    let Some(output) = solution.value("output") else {
-        return Vec::new();
+/// the target: PyTorch's behaviour, and rarely what is wanted. Where the target
+/// is met nothing is lost.
+fn saturation(prepared: &Prepared, solution: &Solution) -> Option<String> {
+    let output = solution
+        .value("output")
+        .filter(|_| prepared.sigmoid_then_bce)?;
+    let target = prepared.feeds.get(problem::TARGET)?;
+    let pairs = output.data().iter().zip(target.data()).enumerate();
+    let mut stuck = pairs.filter(|(_, (p, y))| (**p == 0.0 || **p == 1.0) && p != y);
+    let (first, (p, y)) = stuck.next()?;
+    let count = 1 + stuck.count();
+    let strides = output.shape().strides();
+    let axes = strides.iter().zip(output.dims());
+    let at: Vec<_> = axes.map(|(stride, size)| first / stride % size).collect();
+    let place = match &at[..] {
+        [row, 0] if output.dims()[1] == 1 => format!("row {row}"),
+        [row, column] => format!("row {row}, column {column}"),
+        _ => format!("element {at:?}"),
     };
-    let stuck: Vec<usize> = output
-        .data()
-        .iter()
-        .enumerate()
-        .filter(|(_, p)| **p == 0.0 || **p == 1.0)
-        .map(|(i, _)| i)
-        .collect();
-    let Some(first) = stuck.first() else {
-        return Vec::new();
-    };
-    vec![format!(
-        "the sigmoid before BCELoss is saturated in {} of {} outputs (first: element {first}); \
-         its gradient there is zero; drop the Sigmoid and use BCEWithLogitsLoss",
-        stuck.len(),
-        output.data().len()
-    )]
+    Some(format!(
+        "the sigmoid before BCELoss is saturated in {count} of {} outputs whose target is another; \
+         the first is {place} (counted from 0): p is {}, the target {}. Its gradient there is \
+         zero, and nothing is learned from it; drop the Sigmoid and use BCEWithLogitsLoss",
+        output.data().len(),
+        number::show(*p),
+        number::show(*y)
+    ))
 }
 
 /// A value beyond float32 passes every comparison as an infinity, which is its

@@ -157,7 +157,7 @@ fn run(args: &Run) -> Result<bool> {
     print!("{text}");
     let write = |file: &Option<PathBuf>, text: &str| match file {
         Some(file) => {
-            std::fs::write(file, text).with_context(|| format!("cannot write `{}`", file.display()))
+            wgrad::io::write(file, text.as_bytes()).context("the figures are not kept")
         }
         None => Ok(()),
     };

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 #[cfg(not(target_arch = "wasm32"))]
-use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 #[cfg(not(target_arch = "wasm32"))]
@@ -34,6 +34,9 @@ pub struct GpuOptions {
     /// process, where the driver offers that; `None` touches no disk.
     /// [`cache::user_folder`](crate::cache::user_folder) is the usual one.
     pub pipeline_cache: Option<PathBuf>,
+    /// The bytes that a plan may take on the device; `None` for what there is,
+    /// as far as that is known ([`Gpu::memory`]).
+    pub max_memory: Option<u64>,
 }
 
 impl Default for GpuOptions {
@@ -43,6 +46,7 @@ impl Default for GpuOptions {
             timeout: Duration::from_secs(600),
             default_limits: false,
             pipeline_cache: None,
+            max_memory: None,
         }
     }
 }
@@ -60,6 +64,18 @@ pub struct Stats {
     pub submissions: u64,
 }
 
+/// A fault that a test plants in a device, to see what becomes of it.
+#[doc(hidden)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// The device is destroyed while it works.
+    Destroy,
+    /// What is to be mapped is gone.
+    Map,
+    /// The wait for the submission takes too long.
+    Wait,
+}
+
 /// An open device. Cheap to clone; clones share the device.
 #[derive(Clone)]
 pub struct Gpu {
@@ -72,12 +88,16 @@ pub(super) struct Inner {
     pub queue: wgpu::Queue,
     pub limits: wgpu::Limits,
     pub timeout: Duration,
+    pub max_memory: Option<u64>,
     description: AdapterDescription,
     pipelines: Mutex<HashMap<(String, String), Arc<Pipeline>>>,
     pipeline_cache: Option<PipelineCache>,
     notices: Vec<String>,
     lost: Arc<Mutex<Option<String>>>,
     fault: Arc<Mutex<Option<Error>>>,
+    planted: Mutex<Option<(u64, Fault)>>,
+    /// The next wait ends as if its time were up.
+    stalled: AtomicBool,
     pub made: Counters,
 }
 
@@ -155,7 +175,8 @@ fn in_parallel<T: Sync, M: Send>(
     let mut made = std::thread::scope(|scope| {
         // This thread is one of them.
         let others: Vec<_> = (1..threads.min(items.len()))
-            .map(|_| scope.spawn(work))
+            // Where no thread is to be had, fewer do the work.
+            .filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok())
             .collect();
         let mut all = work();
         for other in others {
@@ -243,7 +264,14 @@ impl Gpu {
                 ..Default::default()
             })
             .await
-            .map_err(|e| Error::NoAdapter(format!("{description} would not open a device: {e}")))?;
+            .map_err(|e| {
+                let text = format!("{description} would not open a device: {e}");
+                // wgpu tells this kind of failure by its words alone.
+                match text.contains("memory") {
+                    true => Error::OutOfMemory(text),
+                    false => Error::NoAdapter(text),
+                }
+            })?;
         let lost = Arc::new(Mutex::new(None));
         let fault = Arc::new(Mutex::new(None));
         let lost_slot = Arc::clone(&lost);
@@ -266,12 +294,15 @@ impl Gpu {
                 queue,
                 limits,
                 timeout: options.timeout,
+                max_memory: options.max_memory,
                 description,
                 pipelines: Mutex::new(HashMap::new()),
                 pipeline_cache,
                 notices: notice.into_iter().collect(),
                 lost,
                 fault,
+                planted: Mutex::new(None),
+                stalled: AtomicBool::new(false),
                 made: Counters::default(),
             }),
             target: Arc::new(target),
@@ -316,6 +347,13 @@ impl Gpu {
         }
     }
 
+    /// Plants a fault right behind a submission, counted as [`Stats`] counts
+    /// them, from 0. For tests.
+    #[doc(hidden)]
+    pub fn plant(&self, submission: u64, fault: Fault) {
+        *lock(&self.inner.planted) = Some((submission, fault));
+    }
+
     /// Destroys the device. Every later use of it is [`Error::DeviceLost`].
     pub fn destroy(&self) {
         self.inner.device.destroy();
@@ -335,6 +373,20 @@ impl Inner {
         }
     }
 
+    /// Counts a submission. The fault that was planted behind it takes effect,
+    /// but for a failing map, which is the caller's.
+    pub fn submitted(&self) -> Option<Fault> {
+        let index = self.made.submissions.fetch_add(1, Ordering::Relaxed);
+        let mut planted = lock(&self.planted);
+        let (_, fault) = planted.take_if(|(at, _)| *at == index)?;
+        match fault {
+            Fault::Destroy => self.device.destroy(),
+            Fault::Wait => self.stalled.store(true, Ordering::Relaxed),
+            Fault::Map => {}
+        }
+        Some(fault)
+    }
+
     /// Whether the device can say when a pass began and ended.
     pub fn has_timestamps(&self) -> bool {
         let features = self.device.features();
@@ -344,6 +396,11 @@ impl Inner {
     /// Runs `make` and returns what wgpu had to say about it.
     pub async fn scoped<T>(&self, make: impl FnOnce() -> T) -> Result<T> {
         self.check()?;
+        self.caught(make).await
+    }
+
+    /// As [`scoped`](Inner::scoped), whatever trouble there was before.
+    pub async fn caught<T>(&self, make: impl FnOnce() -> T) -> Result<T> {
         let filters = [
             wgpu::ErrorFilter::OutOfMemory,
             wgpu::ErrorFilter::Validation,
@@ -376,6 +433,9 @@ impl Inner {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn watch(&self, usual: Duration, done: impl Fn() -> bool) -> Result<()> {
         let start = Instant::now();
+        if self.stalled.load(Ordering::Relaxed) {
+            return Ok(()); // the wait to come is the one to fail
+        }
         let nap = (usual * 3 / 4).saturating_sub(LATE);
         if nap > LATE && !done() {
             std::thread::sleep(nap.min(self.timeout));
@@ -391,7 +451,10 @@ impl Inner {
 
     fn poll(&self, poll: wgpu::PollType) -> Result<()> {
         // wgpu panics here when a device is really lost, handler or not.
-        let polled = catch_unwind(AssertUnwindSafe(|| self.device.poll(poll)));
+        let polled = match self.stalled.swap(false, Ordering::Relaxed) {
+            true => Ok(Err(wgpu::PollError::Timeout)),
+            false => catch_unwind(AssertUnwindSafe(|| self.device.poll(poll))),
+        };
         self.check()?;
         match polled {
             Ok(Ok(_)) => Ok(()),

@@ -10,11 +10,14 @@ mod adapter;
 mod clock;
 mod device;
 mod image;
+mod memory;
 mod pipeline_cache;
 mod program;
 mod signal;
 
 pub use adapter::{AdapterDescription, Adapters, Backend, DeviceKind, Selection};
 pub use clock::Timing;
+#[doc(hidden)]
+pub use device::Fault;
 pub use device::{Gpu, GpuOptions, Stats};
 pub use program::{Outputs, Program};

@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::clock::Clock;
 #[cfg(not(target_arch = "wasm32"))]
 use super::clock::Timing;
-use super::device::{Gpu, Inner, Pipeline};
+use super::device::{Fault, Gpu, Inner, Pipeline};
 use super::image::Image;
 use super::signal::Signal;
 use crate::error::{Error, Result};
@@ -113,6 +113,7 @@ impl Gpu {
     pub async fn compile_plan(&self, plan: Plan) -> Result<Program> {
         let inner = &self.inner;
         check_limits(inner, &plan)?;
+        self.check_memory(&plan)?;
         let buffers = inner.scoped(|| make_buffers(inner, &plan)).await?;
         let pipelines = inner.pipelines(&plan.kernels).await?;
         inner.save_pipelines();
@@ -565,7 +566,9 @@ impl Program {
     fn submit(&self, commands: wgpu::CommandBuffer) -> wgpu::SubmissionIndex {
         let inner = &self.gpu.inner;
         let submission = inner.queue.submit([commands]);
-        inner.made.submissions.fetch_add(1, Ordering::Relaxed);
+        if inner.submitted() == Some(Fault::Map) {
+            self.staging.destroy();
+        }
         submission
     }
 
@@ -591,10 +594,13 @@ impl Program {
         let mapped = inner
             .map(&self.staging, size, submission, &self.signal, usual)
             .await;
-        // A map that was asked for must be undone after a failure too.
+        // A map that was asked for must be undone after a failure too. What wgpu
+        // says of that is told already.
         if mapped.is_err() {
-            self.staging.unmap();
+            let _ = inner.caught(|| self.staging.unmap()).await;
+            return mapped;
         }
+        // A time that ran out is no usual one.
         #[cfg(not(target_arch = "wasm32"))]
         {
             self.usual = (steps, start.elapsed());
@@ -681,6 +687,11 @@ impl Inner {
         if !signal.is_answered() {
             self.wait(submission)?;
         }
-        signal.answer().await.map_err(Error::DeviceLost)
+        let answer = signal.answer().await;
+        if answer.is_err() {
+            // What wgpu has to say of it is this run's error, not the next one's.
+            self.check()?;
+        }
+        answer.map_err(Error::DeviceLost)
     }
 }
