@@ -224,7 +224,8 @@ impl Way {
     }
 }
 
-fn strides(dims: &[usize]) -> Vec<usize> {
+/// Strides of a contiguous row-major tensor.
+pub(crate) fn strides(dims: &[usize]) -> Vec<usize> {
     let mut strides = vec![1; dims.len()];
     for i in (1..dims.len()).rev() {
         strides[i - 1] = strides[i] * dims[i].max(1);
@@ -234,7 +235,7 @@ fn strides(dims: &[usize]) -> Vec<usize> {
 
 /// Axes as (size, stride) with sizes of 1 dropped and neighbours merged that
 /// are contiguous with each other.
-fn merge(axes: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
+pub(crate) fn merge(axes: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
     let mut merged: Vec<(usize, usize)> = Vec::new();
     for (size, stride) in axes.into_iter().filter(|a| a.0 != 1) {
         match merged.last_mut() {

@@ -1,6 +1,7 @@
 //! How a kernel reads an operand: which element belongs to which element of
 //! the output. The kind is part of a kernel's text, the numbers are parameters.
 
+use crate::ops::reduce::merge;
 use crate::shape::{MAX_RANK, Shape};
 
 /// How the element of an operand follows from the place in the output.
@@ -29,7 +30,7 @@ impl Access {
         if from.numel() == 1 {
             return Some(Access::One);
         }
-        let axes = merged(to.dims(), &strides);
+        let axes = merge(to.dims().iter().copied().zip(strides).collect());
         Some(match axes[..] {
             [(_, 0), (size, 1)] => Access::Row(size),
             [(_, 1), (size, 0)] => Access::Column(size),
@@ -81,22 +82,6 @@ impl Access {
             }
         }
     }
-}
-
-/// Axes as (size, stride), without those of size 1, neighbours merged where
-/// the operand walks through both without a gap.
-pub(super) fn merged(dims: &[usize], strides: &[usize]) -> Vec<(usize, usize)> {
-    let mut axes: Vec<(usize, usize)> = Vec::new();
-    for (&size, &stride) in dims.iter().zip(strides).filter(|(size, _)| **size != 1) {
-        match axes.last_mut() {
-            Some((outer, by)) if *by == stride * size => {
-                *outer *= size;
-                *by = stride;
-            }
-            _ => axes.push((size, stride)),
-        }
-    }
-    axes
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use super::access::Access;
 use super::chain::{Argument, Chain, Link, WG_SIZE};
 use super::fence::{fence, fence4};
+use super::wgsl;
 use crate::ops::shader_lib::GRID;
 
 /// A complete kernel: four elements an invocation.
@@ -130,19 +131,10 @@ impl<'a> Text<'a> {
 
     /// The files with the functions that the chain calls, each once.
     fn functions(&mut self, first: &[&'static str]) {
-        let mut files: Vec<&str> = Vec::new();
-        let called = self.chain.links.iter().flat_map(|link| {
-            let libs = link.call.libs.iter().copied();
-            libs.chain([link.call.source])
-        });
-        for file in first.iter().copied().chain(called) {
-            if !files.contains(&file) {
-                files.push(file);
-            }
-        }
-        for file in files {
-            self.put(file);
-        }
+        let links = self.chain.links.iter();
+        let called = links.flat_map(|link| wgsl::files_of(&link.call));
+        let text = wgsl::files(first.iter().copied().chain(called));
+        self.out.push_str(&text);
     }
 
     /// The struct that [`Chain::params`] fills.

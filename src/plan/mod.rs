@@ -21,6 +21,7 @@ mod order;
 mod planner;
 mod rows;
 pub(crate) mod single;
+mod wgsl;
 mod workgroup;
 
 use std::fmt;

@@ -105,14 +105,7 @@ wgrad: it names adapter, driver and kernel.";
 
 /// For a terminal.
 pub fn text(card: &Card) -> String {
-    let d = &card.adapter;
-    let mut out = String::new();
-    let _ = writeln!(out, "adapter  {}", d.name);
-    let _ = writeln!(
-        out,
-        "         {}, {}, driver {}",
-        d.kind, d.backend, d.driver
-    );
+    let mut out = super::adapter_lines(&card.adapter);
     for section in &card.sections {
         let name = section.name.to_uppercase();
         let _ = writeln!(out, "\n\x1b[1m{name}\x1b[0m  {}\n", section.title);

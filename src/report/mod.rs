@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use crate::check::cases::close;
 use crate::check::ulps;
 use crate::exercise::{Figure, Match};
+use crate::run::gpu::AdapterDescription;
 use crate::solution::{Engine, Solution, Step};
 use crate::trace::Finding;
 
@@ -132,4 +133,10 @@ impl Report {
         }
         tally
     }
+}
+
+/// An adapter, in two lines.
+fn adapter_lines(d: &AdapterDescription) -> String {
+    let (name, kind, backend, driver) = (&d.name, &d.kind, &d.backend, &d.driver);
+    format!("adapter  {name}\n         {kind}, {backend}, driver {driver}\n")
 }

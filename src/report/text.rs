@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-use super::Report;
+use super::{Report, adapter_lines};
 use crate::exercise::Match;
 use crate::graph::Role;
 use crate::number;
@@ -27,14 +27,7 @@ pub fn heading(report: &Report) -> String {
     let solution = &report.solution;
     let mut out = String::new();
     match &solution.engine {
-        Engine::Gpu(d) => {
-            let _ = writeln!(out, "adapter  {}", d.name);
-            let _ = writeln!(
-                out,
-                "         {}, {}, driver {}",
-                d.kind, d.backend, d.driver
-            );
-        }
+        Engine::Gpu(d) => out.push_str(&adapter_lines(d)),
         Engine::Reference => {
             let _ = writeln!(
                 out,

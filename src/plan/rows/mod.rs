@@ -13,7 +13,7 @@ mod schedule;
 mod text;
 
 pub use region::Region;
-pub use schedule::Schedule;
+pub use schedule::{Lanes, Schedule};
 pub use text::SharedAt;
 
 use super::planner::join;

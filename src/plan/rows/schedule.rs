@@ -15,7 +15,7 @@ const FEW: usize = 16;
 #[cfg(test)]
 const FINISH_BLOCK: usize = 16;
 
-/// A workgroup of a row program.
+/// A workgroup of a generated program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lanes {
     /// Its invocations.

@@ -12,10 +12,9 @@ use super::elements::{Elements, PART};
 use super::region::{Act, Member, Region};
 use super::schedule::{Lanes, QUADS};
 use crate::graph::{Graph, Kind, NodeId};
-use crate::number;
 use crate::ops::shader_lib::{DIVIDE, GRID};
 use crate::plan::fence::{fence, fence4};
-use crate::plan::stride;
+use crate::plan::{stride, wgsl};
 use crate::shape::Shape;
 
 const FOUR: &str = include_str!("../../../shaders/rows/four.wgsl");
@@ -169,24 +168,15 @@ impl<'g> Writer<'g> {
     }
 
     fn libraries(&mut self, lanes: Lanes) {
-        let mut done: Vec<&str> = Vec::new();
         let region = self.region;
-        let mut sources = vec![GRID, DIVIDE];
-        for m in region.inline.iter().chain(&region.body) {
-            if let Act::Map(call) = &m.act {
-                sources.extend(call.libs);
-                sources.push(call.source);
-            }
-        }
-        sources.push(if lanes.subgroup { SUBGROUP } else { WORKGROUP });
-        for source in sources {
-            // One file may be a library of several, and the same text once.
-            if !done.contains(&source) {
-                done.push(source);
-                self.text.push_str(source);
-                self.text.push('\n');
-            }
-        }
+        let members = region.inline.iter().chain(&region.body);
+        let called = members.filter_map(|m| match &m.act {
+            Act::Map(call) => Some(wgsl::files_of(call)),
+            _ => None,
+        });
+        let tree = if lanes.subgroup { SUBGROUP } else { WORKGROUP };
+        let all = [GRID, DIVIDE].into_iter().chain(called.flatten());
+        self.text.push_str(&wgsl::files(all.chain([tree])));
     }
 
     fn bindings(&mut self) {
@@ -427,14 +417,9 @@ impl<'g> Writer<'g> {
     /// The rule with the labels put in.
     fn comment(&mut self, m: &Member) {
         let node = self.elements.node(m.node);
-        let Some(op) = node.op() else { return };
-        let labels: Vec<_> = node
-            .inputs
-            .iter()
-            .map(|&i| format!("\"{}\"", self.label(i)))
-            .collect();
-        let rule = number::fill(&op.explain().formula, &labels);
-        self.put(&format!("    // \"{}\" = {rule}", node.label));
+        let inputs = node.inputs.iter().map(|&i| self.elements.node(i));
+        let rule = wgsl::rule(node, inputs);
+        self.put(&format!("    // {rule}"));
     }
 
     /// A value by row: one `let` an element, none for a view.

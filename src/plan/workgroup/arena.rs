@@ -5,7 +5,7 @@
 //! ever write where another reads: outputs come first, those of all replicas
 //! behind each other, then a stretch for each replica with all its other values.
 
-use super::Step;
+use super::phase::Phase;
 use crate::error::Result;
 use crate::graph::{Graph, NodeId};
 use crate::plan::nodes::Nodes;
@@ -30,10 +30,15 @@ pub(in crate::plan) struct Value {
 }
 
 impl Arena {
-    pub fn new(graph: &Graph, nodes: &Nodes<'_>, steps: &[Step], replicas: usize) -> Result<Arena> {
+    pub fn new(
+        graph: &Graph,
+        nodes: &Nodes<'_>,
+        phases: &[Phase],
+        replicas: usize,
+    ) -> Result<Arena> {
         // The last phase that needs each value; outputs are needed for ever.
         let mut last = vec![0; graph.len()];
-        for (i, Step { phase, .. }) in steps.iter().enumerate() {
+        for (i, phase) in phases.iter().enumerate() {
             for id in phase.reads.iter().chain(&phase.writes) {
                 last[id.index()] = i;
             }
@@ -43,7 +48,7 @@ impl Arena {
         let mut stretch = 0;
         let mut values = Vec::new();
         let mut alive: Vec<(usize, usize, NodeId)> = Vec::new();
-        for (i, Step { phase, .. }) in steps.iter().enumerate() {
+        for (i, phase) in phases.iter().enumerate() {
             for &node in &phase.writes {
                 let own = stride(graph.shape(node)?.numel());
                 let apart = replicas > 1 && !nodes.is_output(node);

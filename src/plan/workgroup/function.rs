@@ -1,13 +1,13 @@
 //! The functions of a workgroup program: one for each kind of phase, with the
 //! places of its values as arguments.
 
-use super::Lanes;
 use super::phase::{Product, ProductForm, Sum, SumForm, Work};
 use crate::error::{Error, Result};
 use crate::ops::{matmul, template};
 use crate::plan::access::Access;
 use crate::plan::chain::Chain;
 use crate::plan::chain_text;
+use crate::plan::rows::Lanes;
 
 const BLOCKS: &str = include_str!("../../../shaders/workgroup/blocks.wgsl");
 const SUBGROUP: &str = include_str!("../../../shaders/workgroup/product_subgroup.wgsl");

@@ -26,6 +26,7 @@ use super::fold;
 use super::fuse::Groups;
 use super::nodes::Nodes;
 use super::order::Item;
+use super::rows::Lanes;
 use super::{KernelSource, SLICE, stride};
 use crate::error::Result;
 use crate::graph::{Graph, Kind, Lowering, NodeId, Target};
@@ -41,38 +42,58 @@ const MOST_COST: usize = 200_000;
 const FEWEST_PHASES: usize = 3;
 /// Phases of a plan: above, it is cut into too many kernels to be worth it.
 const MOST_PHASES: usize = 256;
-/// Text of one kernel, see [`Phase::weight`]: a driver's compiler takes time in
-/// proportion. What is longer goes into another kernel.
+/// Text of one kernel, see [`Phase::weight`]: a driver's compiler takes more than
+/// proportionally long. What is longer goes into another kernel.
 const MOST_WEIGHT: usize = 700;
 /// Iterations of all loops that one invocation may make in one kernel. Some
 /// drivers stop after 65,535, without a word.
 const MOST_ITERATIONS: usize = 50_000;
 
-/// A workgroup.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Lanes {
-    count: usize,
-    /// Whether it is one subgroup.
-    subgroup: bool,
+/// Repeated constants, known before any run.
+type Constants = Vec<(NodeId, Tensor)>;
+
+/// The workgroup for a target.
+fn lanes(target: &Target) -> Lanes {
+    match target.subgroup_size {
+        // Barriers of a driver in software cost by the subgroup.
+        Some(size @ (4 | 8)) if target.software => Lanes {
+            count: size as usize,
+            subgroup: true,
+        },
+        _ => {
+            let most = if target.software { 16 } else { 256 };
+            // A tree adds up the lanes: their number is a power of two.
+            let most = target.workgroup_invocations.clamp(1, most);
+            Lanes {
+                count: 1 << most.ilog2(),
+                subgroup: false,
+            }
+        }
+    }
 }
 
-impl Lanes {
-    fn of(target: &Target) -> Lanes {
-        match target.subgroup_size {
-            // Barriers of a driver in software cost by the subgroup.
-            Some(size @ (4 | 8)) if target.software => Lanes {
-                count: size as usize,
-                subgroup: true,
-            },
-            _ => Lanes {
-                count: if target.software {
-                    16
-                } else {
-                    target.workgroup_invocations.min(256) as usize
-                },
-                subgroup: false,
-            },
-        }
+/// How the values of replicas lie.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Spread {
+    /// One value for all.
+    Same,
+    /// One behind the other, so many blocks of four apart: leaves and outputs.
+    Behind(usize),
+    /// Each in the stretch of its replica.
+    Apart,
+}
+
+impl Spread {
+    fn of(graph: &Graph, nodes: &Nodes<'_>, constants: &Constants, id: NodeId) -> Result<Spread> {
+        let node = graph.node(id)?;
+        let constant = matches!(node.kind, Kind::Constant(_));
+        Ok(if constant || constants.iter().any(|(c, _)| *c == id) {
+            Spread::Same
+        } else if node.op().is_none() || nodes.is_output(id) {
+            Spread::Behind(stride(node.shape.numel()) / 4)
+        } else {
+            Spread::Apart
+        })
     }
 }
 
@@ -95,7 +116,7 @@ pub(super) struct WorkgroupProgram {
     lanes: Lanes,
     replicas: usize,
     /// Repeated constants, which are leaves here.
-    pub constants: Vec<(NodeId, Tensor)>,
+    pub constants: Constants,
     arena: Arena,
 }
 
@@ -116,102 +137,55 @@ impl WorkgroupProgram {
         target: &Target,
         replicas: usize,
     ) -> Result<Option<WorkgroupProgram>> {
-        let lanes = Lanes::of(target);
-        let mut phases: Vec<Phase> = Vec::new();
-        let mut constants = Vec::new();
-        for &item in nodes.items() {
-            let Item::Node(id) = item else {
-                return Ok(None);
-            };
-            if !nodes.holds(id) {
-                continue;
-            }
-            let phase = match nodes.lowering(id) {
-                Some(Lowering::Map(_)) => {
-                    let Some(group) = groups.ending_at(id) else {
-                        continue; // inside a group that ends later
-                    };
-                    if let Some(value) = fold::repeated_constant(graph, nodes, group)? {
-                        let all = group.stores.iter();
-                        constants.extend(all.map(|&id| (id, value.clone())));
-                        continue;
-                    }
-                    Phase::chain(graph, nodes, group)?
-                }
-                Some(Lowering::Calls { meaning, .. }) => {
-                    Phase::calls(graph, nodes, id, meaning, lanes)?
-                }
-                Some(Lowering::View) | None => continue,
-            };
-            match phase {
-                Some(phase) if phases.len() < MOST_PHASES => phases.push(phase),
-                _ => return Ok(None),
-            }
-        }
-        let cost: usize = phases.iter().map(|p| p.cost(lanes)).sum();
-        let most = if target.software {
-            MOST_COST_SOFTWARE
-        } else {
-            MOST_COST
+        let lanes = lanes(target);
+        let Some((phases, constants)) = phases(graph, nodes, groups, lanes)? else {
+            return Ok(None);
         };
-        let fits = |p: &Phase| p.iterations(lanes) <= MOST_ITERATIONS && p.is_shallow(lanes);
-        // Many networks keep all cores busy, each in a workgroup of its own.
-        let worth = replicas > 1 || (phases.len() >= FEWEST_PHASES && cost <= most * phases.len());
-        if phases.is_empty() || !worth || !phases.iter().all(fits) {
+        if !fits(&phases, lanes, target, replicas) {
             return Ok(None);
         }
-        // From one replica's value to the next's; what is no leaf and no output
-        // lies in stretches of one length, known later.
-        const APART: usize = usize::MAX;
-        let each = |id: NodeId| -> Result<usize> {
-            let node = graph.node(id)?;
-            let constant = matches!(node.kind, Kind::Constant(_));
-            Ok(
-                if replicas == 1 || constant || constants.iter().any(|(c, _)| *c == id) {
-                    0
-                } else if node.op().is_none() || nodes.is_output(id) {
-                    stride(node.shape.numel()) / 4
-                } else {
-                    APART
-                },
-            )
-        };
         let mut functions: Vec<Function> = Vec::new();
-        let mut known: Vec<(usize, Vec<usize>)> = Vec::new();
+        let mut known: Vec<(usize, Vec<Spread>)> = Vec::new();
         let mut kinds = Vec::with_capacity(phases.len());
         for phase in &phases {
-            let own = Function::of(&phase.work, lanes)?;
-            let function = position(&mut functions, own);
+            let function = position(&mut functions, Function::of(&phase.work, lanes)?);
             let values = phase.reads.iter().chain(&phase.writes);
-            let each = values.map(|&id| each(id)).collect::<Result<Vec<_>>>()?;
-            kinds.push(position(&mut known, (function, each)));
+            let spreads = values.map(|&id| match replicas {
+                1 => Ok(Spread::Same),
+                _ => Spread::of(graph, nodes, &constants, id),
+            });
+            let spreads = spreads.collect::<Result<Vec<_>>>()?;
+            kinds.push(position(&mut known, (function, spreads)));
         }
         let order = roll::sinks_last(&phases, &kinds);
         let mut phases: Vec<Option<Phase>> = phases.into_iter().map(Some).collect();
-        let step = |&i: &usize| {
-            let kind = kinds[i];
-            let (function, each) = known[kind].clone();
-            Some(Step {
-                phase: phases[i].take()?,
+        let ordered = order
+            .iter()
+            .filter_map(|&i| Some((phases[i].take()?, kinds[i])));
+        let (phases, kinds): (Vec<Phase>, Vec<usize>) = ordered.unzip();
+        let arena = Arena::new(graph, nodes, &phases, replicas)?;
+        let step = |(phase, kind): (Phase, usize)| {
+            let (function, spreads) = &known[kind];
+            let each = spreads.iter().map(|spread| match spread {
+                Spread::Same => 0,
+                Spread::Behind(fours) => *fours,
+                Spread::Apart => arena.stretch / 4,
+            });
+            Step {
+                phase,
                 kind,
-                function,
-                each,
-            })
-        };
-        let mut steps: Vec<Step> = order.iter().filter_map(step).collect();
-        let arena = Arena::new(graph, nodes, &steps, replicas)?;
-        for each in steps.iter_mut().flat_map(|step| &mut step.each) {
-            if *each == APART {
-                *each = arena.stretch / 4;
+                function: *function,
+                each: each.collect(),
             }
-        }
-        // Leaves and values are one buffer.
+        };
+        let steps = phases.into_iter().zip(kinds).map(step).collect();
+        // Leaves and values are one buffer. With replicas their number is at
+        // fault if it is too large, which is checked elsewhere.
         let leaves = nodes.held().filter(|(_, node)| node.op().is_none());
-        let leaves = leaves.map(|(_, node)| replicas * stride(node.shape.numel()));
+        let leaves = leaves.map(|(_, node)| node.shape.numel());
         let folded = constants.iter().map(|(_, value)| value.shape().numel());
         let elements = leaves.chain(folded).map(|n| n.next_multiple_of(SLICE));
         let elements = elements.sum::<usize>() + arena.elements;
-        // With replicas their number is at fault, which is checked elsewhere.
         if elements as u64 * 4 > target.binding_bytes && replicas == 1 {
             return Ok(None);
         }
@@ -298,6 +272,61 @@ impl WorkgroupProgram {
         }
         chunks
     }
+}
+
+/// Every op as a phase, but for repeated constants; `None` if there are too many, or one that is not of the kind.
+fn phases(
+    graph: &Graph,
+    nodes: &Nodes<'_>,
+    groups: &Groups,
+    lanes: Lanes,
+) -> Result<Option<(Vec<Phase>, Constants)>> {
+    let mut phases: Vec<Phase> = Vec::new();
+    let mut constants = Vec::new();
+    for &item in nodes.items() {
+        let Item::Node(id) = item else {
+            return Ok(None);
+        };
+        if !nodes.holds(id) {
+            continue;
+        }
+        let phase = match nodes.lowering(id) {
+            Some(Lowering::Map(_)) => {
+                let Some(group) = groups.ending_at(id) else {
+                    continue; // inside a group that ends later
+                };
+                if let Some(value) = fold::repeated_constant(graph, nodes, group)? {
+                    let all = group.stores.iter();
+                    constants.extend(all.map(|&id| (id, value.clone())));
+                    continue;
+                }
+                Phase::chain(graph, nodes, group)?
+            }
+            Some(Lowering::Calls { meaning, .. }) => {
+                Phase::calls(graph, nodes, id, meaning, lanes)?
+            }
+            Some(Lowering::View) | None => continue,
+        };
+        match phase {
+            Some(phase) if phases.len() < MOST_PHASES => phases.push(phase),
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some((phases, constants)))
+}
+
+/// Whether one workgroup can do the phases, and is worth it.
+fn fits(phases: &[Phase], lanes: Lanes, target: &Target, replicas: usize) -> bool {
+    let cost: usize = phases.iter().map(|p| p.cost(lanes)).sum();
+    let most = if target.software {
+        MOST_COST_SOFTWARE
+    } else {
+        MOST_COST
+    };
+    // Many networks keep all cores busy, each in a workgroup of its own.
+    let worth = replicas > 1 || (phases.len() >= FEWEST_PHASES && cost <= most * phases.len());
+    let can = |p: &Phase| p.iterations(lanes) <= MOST_ITERATIONS && p.is_shallow(lanes);
+    worth && !phases.is_empty() && phases.iter().all(can)
 }
 
 /// The place of `wanted` in a list, to which it is added if it is new.

@@ -1,14 +1,13 @@
 //! The phases of a workgroup program as plain data: which kernel text does each,
 //! what it costs, and how deep its sums are.
 
-use super::Lanes;
 use crate::error::Result;
 use crate::graph::{Graph, Meaning, NodeId};
 use crate::ops::{matmul, reduce};
-use crate::plan::access::merged;
 use crate::plan::chain::Chain;
 use crate::plan::fuse::{self, Group};
 use crate::plan::nodes::Nodes;
+use crate::plan::rows::Lanes;
 
 /// One op, or a group of elementwise ops.
 pub(super) struct Phase {
@@ -288,14 +287,10 @@ impl Product {
 
 impl Sum {
     fn new(dims: &[usize], axes: &[usize], divisor: usize) -> Option<Sum> {
-        let mut strides = vec![1; dims.len()];
-        for axis in (1..dims.len()).rev() {
-            strides[axis - 1] = strides[axis] * dims[axis];
-        }
+        let strides = reduce::strides(dims);
         let split = |wanted: bool| {
             let mine = (0..dims.len()).filter(|axis| axes.contains(axis) == wanted);
-            let (sizes, strides): (Vec<_>, Vec<_>) = mine.map(|a| (dims[a], strides[a])).unzip();
-            merged(&sizes, &strides)
+            reduce::merge(mine.map(|axis| (dims[axis], strides[axis])).collect())
         };
         let (kept, reduced) = (split(false), split(true));
         let count = |axes: &[(usize, usize)]| axes.iter().map(|a| a.0).product::<usize>();

@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use super::function::{Function, Turns};
 use super::phase::{Phase, Work};
 use super::roll::Block;
-use super::{Lanes, Step, position};
+use super::{Step, position};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
-use crate::number;
 use crate::ops::shader_lib::{DIVIDE, GRID};
-use crate::plan::fence;
+use crate::plan::rows::Lanes;
+use crate::plan::{fence, wgsl};
 
 const DATA: &str = include_str!("../../../shaders/workgroup/data.wgsl");
 
@@ -164,8 +164,10 @@ impl Writer<'_> {
     fn call(&mut self, depth: usize, alike: &[&Step]) -> Result<()> {
         for step in alike {
             for &id in &step.phase.members {
-                let line = rule(self.graph, id)?;
-                self.put(depth, &format!("// {line}"));
+                let node = self.graph.node(id)?;
+                let inputs = node.inputs.iter().map(|&i| self.graph.node(i));
+                let rule = wgsl::rule(node, inputs.collect::<Result<Vec<_>>>()?);
+                self.put(depth, &format!("// {rule}"));
             }
         }
         let mut arguments = Vec::new();
@@ -287,21 +289,12 @@ fn word(i: u32) -> u32 {{
             Work::Chain(chain) => Some(chain),
             _ => None,
         });
-        let mut files: Vec<&str> = vec![DIVIDE, DATA];
-        if self.replicas > 1 {
-            files.push(GRID);
-        }
-        for link in chains.flat_map(|chain| &chain.links) {
-            for file in link.call.libs.iter().copied().chain([link.call.source]) {
-                if !files.contains(&file) {
-                    files.push(file);
-                }
-            }
-        }
-        for file in files {
-            source.push('\n');
-            source.push_str(file);
-        }
+        let links = chains.flat_map(|chain| &chain.links);
+        let called = links.flat_map(|link| wgsl::files_of(&link.call));
+        let place = (self.replicas > 1).then_some(GRID);
+        let own = [DIVIDE, DATA].into_iter().chain(place);
+        source.push('\n');
+        source.push_str(&wgsl::files(own.chain(called)));
         for (number, &function) in self.numbers.iter().enumerate() {
             source.push('\n');
             let text = &self.functions[function].text;
@@ -336,16 +329,4 @@ fn word(i: u32) -> u32 {{
         params.resize(params.len().next_multiple_of(4).max(8), 0);
         Text { source, params }
     }
-}
-
-/// The rule of a node with the labels put in: `"relu_5" = max(0, "matmul_4")`.
-fn rule(graph: &Graph, id: NodeId) -> Result<String> {
-    let node = graph.node(id)?;
-    let mut labels = Vec::with_capacity(node.inputs.len());
-    for &input in &node.inputs {
-        labels.push(format!("\"{}\"", graph.node(input)?.label));
-    }
-    let formula = node.op().map(|op| op.explain().formula);
-    let rule = number::fill(&formula.unwrap_or_default(), &labels);
-    Ok(format!("\"{}\" = {rule}", node.label))
 }

@@ -5,20 +5,14 @@ use std::fmt::Write;
 use super::{COUNTED, SHEETS, columns, peaks, seconds, wrong};
 use crate::bench::Results;
 use crate::bench::baseline::{Baseline, Moved};
+use crate::report::adapter_lines;
 use crate::report::text::{plain_table, write_table};
 
 // Writing to a `String` cannot fail, so the results of `write!` are dropped.
 
 /// The tables.
 pub fn text(results: &Results) -> String {
-    let d = &results.adapter;
-    let mut out = String::new();
-    let _ = writeln!(out, "adapter  {}", d.name);
-    let _ = writeln!(
-        out,
-        "         {}, {}, driver {}",
-        d.kind, d.backend, d.driver
-    );
+    let mut out = adapter_lines(&results.adapter);
     let _ = writeln!(out, "peaks    {}", peaks(results));
     for sheet in &SHEETS {
         let columns = columns(results, sheet);

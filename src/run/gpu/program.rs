@@ -1,12 +1,14 @@
 //! A compiled plan: made once, run many times. Everything a run needs exists
 //! before the first one, and a run is one submission.
 
+mod compile;
+
 use std::ops::Range;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 #[cfg(not(target_arch = "wasm32"))]
 use std::time::Instant;
 
+use self::compile::write;
 use super::clock::Clock;
 #[cfg(not(target_arch = "wasm32"))]
 use super::clock::Timing;
@@ -14,11 +16,8 @@ use super::device::{Fault, Gpu, Inner, Pipeline};
 use super::image::Image;
 use super::signal::Signal;
 use crate::error::{Error, Result};
-#[cfg(not(target_arch = "wasm32"))]
-use crate::graph::Graph;
 use crate::graph::NodeId;
-use crate::graph::image::size;
-use crate::plan::{BufferId, Content, Output, Plan, image, stride};
+use crate::plan::{BufferId, Plan, stride};
 use crate::run::{Feeds, check_feed, missing_feed};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -95,228 +94,6 @@ pub struct Program {
     usual: (u32, Duration),
     /// Made by the first timed run, where the adapter has timestamps.
     clock: Option<Clock>,
-}
-
-impl Gpu {
-    /// Compiles the part of `graph` that `outputs` need, and waits for it.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] if a tensor is too large for the adapter,
-    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn compile(&self, graph: &Graph, outputs: &[NodeId]) -> Result<Program> {
-        let plan = Plan::with_target(graph, outputs, self.target())?;
-        pollster::block_on(self.compile_plan(plan))
-    }
-
-    /// Makes all that `plan` needs.
-    pub async fn compile_plan(&self, plan: Plan) -> Result<Program> {
-        let inner = &self.inner;
-        check_limits(inner, &plan)?;
-        self.check_memory(&plan)?;
-        let buffers = inner.scoped(|| make_buffers(inner, &plan)).await?;
-        let pipelines = inner.pipelines(&plan.kernels).await?;
-        inner.save_pipelines();
-        let segments = segments(&plan);
-        let dispatches = inner
-            .scoped(|| make_dispatches(inner, &plan, &buffers, &pipelines))
-            .await?;
-        let bytes = |o: &Output| 4 * padded(o.shape.numel(), plan.replicas) as u64;
-        let sizes: Vec<u64> = plan.outputs.iter().map(bytes).collect();
-        let size: u64 = sizes.iter().sum();
-        if size > inner.limits.max_buffer_size {
-            return Err(Error::Limit(format!(
-                "reading back {size} bytes passes the adapter's largest buffer ({}); ask for \
-                 fewer outputs or split the batch",
-                inner.limits.max_buffer_size
-            )));
-        }
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let staging = inner
-            .scoped(|| inner.buffer("staging", size.max(16), usage))
-            .await?;
-        let mut values = Vec::with_capacity(plan.outputs.len());
-        for output in &plan.outputs {
-            let shape = of_all(&output.shape, plan.replicas)?;
-            values.push((output.node, output.label.clone(), Tensor::full(&shape, 0.0)));
-        }
-        Ok(Program {
-            gpu: self.clone(),
-            given: vec![false; plan.feeds.len()],
-            reading: vec![true; plan.outputs.len()],
-            sizes,
-            plan,
-            segments,
-            buffers,
-            dispatches,
-            staging,
-            outputs: Outputs { values },
-            signal: Arc::default(),
-            usual: (0, Duration::ZERO),
-            clock: None,
-        })
-    }
-}
-
-/// Refuses a plan with a tensor that the adapter cannot bind, saying by how
-/// much the batch is too large.
-fn check_limits(inner: &Inner, plan: &Plan) -> Result<()> {
-    let most = inner
-        .limits
-        .max_storage_buffer_binding_size
-        .min(inner.limits.max_buffer_size);
-    let side = inner.limits.max_texture_dimension_2d;
-    for (spec, imaged) in plan.buffers.iter().zip(image::imaged(plan)) {
-        let [_, rows] = size(spec.bytes());
-        if imaged && rows > side {
-            return Err(Error::Limit(format!(
-                "`{}` needs an image of {rows} rows, but this adapter has at most {side}; split \
-                 the batch, or choose another kernel",
-                spec.label
-            )));
-        }
-        if spec.bytes() > most {
-            return Err(Error::Limit(format!(
-                "`{}` needs a buffer of {} bytes, but this adapter binds at most {most}; if it \
-                 grows with the batch, split the batch into {} parts or more",
-                spec.label,
-                spec.bytes(),
-                spec.bytes().div_ceil(most)
-            )));
-        }
-    }
-    Ok(())
-}
-
-fn make_buffers(inner: &Inner, plan: &Plan) -> Vec<Place> {
-    let usage =
-        wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-    let mut places: Vec<Place> = Vec::with_capacity(plan.buffers.len());
-    let imaged = image::imaged(plan);
-    for (spec, imaged) in plan.buffers.iter().zip(imaged) {
-        let image = imaged.then(|| Image::new(inner, &spec.label, spec.bytes()));
-        let place = match spec.part_of {
-            // The whole comes before its parts.
-            Some((whole, first)) => Place {
-                buffer: places[whole.index()].buffer.clone(),
-                offset: first as u64 * 4,
-                bytes: spec.bytes(),
-                image,
-            },
-            None => Place {
-                buffer: inner.buffer(&spec.label, spec.bytes(), usage),
-                offset: 0,
-                bytes: spec.bytes(),
-                image,
-            },
-        };
-        if let Content::Constant(value) = &spec.content {
-            write(inner, &place, value.data());
-        }
-        places.push(place);
-    }
-    places
-}
-
-fn write(inner: &Inner, place: &Place, values: &[f32]) {
-    if !values.is_empty() {
-        let bytes = bytemuck::cast_slice(values);
-        inner.queue.write_buffer(&place.buffer, place.offset, bytes);
-        if let Some(image) = &place.image {
-            image.write(inner, values);
-        }
-    }
-}
-
-/// The steps cut where images have to be copied.
-fn segments(plan: &Plan) -> Vec<Segment> {
-    let mut segments = vec![Segment {
-        copies: Vec::new(),
-        dispatches: 0..0,
-    }];
-    for (i, copies) in image::copies(plan).into_iter().enumerate() {
-        if !copies.is_empty() {
-            segments.push(Segment {
-                copies,
-                dispatches: i..i,
-            });
-        }
-        if let Some(segment) = segments.last_mut() {
-            segment.dispatches.end = i + 1;
-        }
-    }
-    segments
-}
-
-fn binding(place: &Place) -> wgpu::BindingResource<'_> {
-    wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-        buffer: &place.buffer,
-        offset: place.offset,
-        size: wgpu::BufferSize::new(place.bytes),
-    })
-}
-
-fn make_dispatches(
-    inner: &Inner,
-    plan: &Plan,
-    buffers: &[Place],
-    pipelines: &[Arc<Pipeline>],
-) -> Vec<Dispatch> {
-    // All parameters in one buffer, each step's at an aligned offset.
-    let align = inner.limits.min_uniform_buffer_offset_alignment as usize;
-    let mut words: Vec<u32> = Vec::new();
-    let mut places = Vec::with_capacity(plan.steps.len());
-    for step in &plan.steps {
-        let start = (words.len() * 4).next_multiple_of(align) / 4;
-        words.resize(start, 0);
-        places.push(start as u64 * 4);
-        words.extend(&step.params);
-        words.resize(words.len().next_multiple_of(4), 0);
-    }
-    let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-    let size = (words.len() as u64 * 4).max(16);
-    let params = inner.buffer("parameters", size, usage);
-    if !words.is_empty() {
-        inner
-            .queue
-            .write_buffer(&params, 0, bytemuck::cast_slice(&words));
-    }
-    let dispatch = |(step, &offset): (&crate::plan::Step, &u64)| {
-        let pipeline = &pipelines[step.kernel];
-        let bytes = (step.params.len() as u64 * 4).next_multiple_of(16);
-        let mut entries = vec![wgpu::BindGroupEntry {
-            binding: 0,
-            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                buffer: &params,
-                offset,
-                size: wgpu::BufferSize::new(bytes),
-            }),
-        }];
-        let bound = step.inputs.iter().chain(&step.outputs);
-        let images = &plan.kernels[step.kernel].images;
-        for (i, id) in bound.enumerate() {
-            let place = &buffers[id.index()];
-            let image = place.image.as_ref().filter(|_| images.contains(&i));
-            entries.push(wgpu::BindGroupEntry {
-                binding: i as u32 + 1,
-                resource: match image {
-                    Some(image) => wgpu::BindingResource::TextureView(&image.view),
-                    None => binding(place),
-                },
-            });
-        }
-        inner.made.bind_groups.fetch_add(1, Ordering::Relaxed);
-        Dispatch {
-            bind_group: inner.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(&step.label),
-                layout: &pipeline.layout,
-                entries: &entries,
-            }),
-            pipeline: Arc::clone(pipeline),
-            grid: step.grid,
-        }
-    };
-    plan.steps.iter().zip(&places).map(dispatch).collect()
 }
 
 impl Program {
