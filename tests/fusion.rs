@@ -180,3 +180,46 @@ fn networks_with_biases() {
         }
     }
 }
+
+/// A row program that reads its batch as images has the bits of one that reads
+/// it from buffers, with a last quad that is full and one that is not.
+#[test]
+fn rows_from_images() {
+    let images = gpu().target();
+    if images.image_side.is_none() {
+        println!("{}: no images, nothing to compare", gpu().adapter().name);
+        return;
+    }
+    let buffers = Target {
+        image_side: None,
+        ..images.clone()
+    };
+    for (batch, width) in [(1, 2), (64, 3), (67, 3), (4099, 2)] {
+        let mut random = Random::new(batch as u64);
+        let mut g = Graph::new();
+        let mut feeds = Feeds::new();
+        let mut leaf = |g: &mut Graph, label: &str, dims: &[usize]| {
+            feeds.insert(label.to_string(), random.tensor(dims, (0.0, 1.0)));
+            g.parameter(label, dims).unwrap()
+        };
+        let x = leaf(&mut g, "x", &[batch, width]);
+        let w = leaf(&mut g, "w", &[2, width]);
+        let y = leaf(&mut g, "y", &[batch, 2]);
+        let z = g.linear(x, w, None).unwrap();
+        let p = g.sigmoid(z).unwrap();
+        let l = g.bce(p, y).unwrap();
+        let loss = g.mean_all(l).unwrap();
+        let mut outputs = vec![loss, p];
+        outputs.extend(gradient(&mut g, loss, &[w, x]).unwrap());
+        let run = |target: &Target, images: usize| {
+            let plan = Plan::with_target(&g, &outputs, target).unwrap();
+            assert_eq!(plan.kernels[0].images.len(), images, "{plan}");
+            let mut program = pollster::block_on(gpu().compile_plan(plan)).unwrap();
+            program.set_all(&feeds).unwrap();
+            let values = program.run().unwrap();
+            let get = |&id: &NodeId| bits(values.get(id).unwrap());
+            outputs.iter().map(get).collect::<Vec<_>>()
+        };
+        assert_eq!(run(&buffers, 0), run(images, 2), "batch {batch}");
+    }
+}

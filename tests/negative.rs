@@ -159,6 +159,20 @@ fn the_subjects_themselves_pass() {
 #[test]
 fn faults_in_row_programs_are_caught() {
     let s = small_network();
+    // With the batch in buffers, as on a GPU, and in images where there are any.
+    let buffers = Target {
+        image_side: None,
+        ..gpu().target().clone()
+    };
+    let fused = |target| Plan::with_target(&s.graph, &s.nodes, target).unwrap();
+    let mut plans = vec![fused(&buffers)];
+    if gpu().target().image_side.is_some() {
+        plans.push(s.fused());
+    }
+    for (plan, images) in plans.iter().zip([false, true]) {
+        let any = plan.kernels.iter().any(|k| !k.images.is_empty());
+        assert_eq!(any, images, "{plan}");
+    }
     let faults = [
         // rows that are not there are counted, and one that is there is not
         (
@@ -180,6 +194,8 @@ fn faults_in_row_programs_are_caught() {
             "next * 4u + 1u, arrayLength",
             "next * 4u + 2u, arrayLength",
         ),
+        ("rows", "texel(quad * 4u + 1u)", "texel(quad * 4u + 2u)"),
+        ("rows", "(i % 512u, i / 512u)", "(i % 256u, i / 512u)"),
         ("rows", "[params.stores[0].y /", "[params.stores[0].z /"),
         ("rows", "params.stores[0].y +", "params.stores[0].z +"),
         // a sum in the place of another
@@ -188,18 +204,23 @@ fn faults_in_row_programs_are_caught() {
         ("rows_finish", "p < stop", "p + 1u < stop"),
         ("rows_finish", "return sum / divisor;", "return sum;"),
     ];
-    let mut planted = 0;
-    for (kernel, from, to) in faults {
-        // Stores are written in one of two forms.
-        let there = s.fused().kernels.iter().any(|k| k.source.contains(from));
-        if !there && from.contains("stores") {
-            continue;
+    // Stores are written in one of two forms, and loads in one of two.
+    let forms = ["stores", "arrayLength", "texel", "512u"];
+    let mut planted = vec![0; faults.len()];
+    for plan in plans.iter().cloned() {
+        for (i, (kernel, from, to)) in faults.into_iter().enumerate() {
+            let there = plan.kernels.iter().any(|k| k.source.contains(from));
+            if !there && forms.iter().any(|form| from.contains(form)) {
+                continue;
+            }
+            planted[i] += 1;
+            let failures = s.failures(plant(plan.clone(), kernel, from, to));
+            assert!(!failures.is_empty(), "{kernel}: {to} was not caught");
         }
-        planted += 1;
-        let failures = s.failures(plant(s.fused(), kernel, from, to));
-        assert!(!failures.is_empty(), "{kernel}: {to} was not caught");
     }
-    assert_eq!(planted, faults.len() - 1);
+    let never = planted.iter().filter(|&&times| times == 0).count();
+    let images = plans.len() == 2;
+    assert_eq!(never, if images { 1 } else { 3 });
 }
 
 #[test]

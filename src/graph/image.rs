@@ -3,7 +3,7 @@
 //!
 //! A driver in software checks each lane of a load from a buffer by itself, with
 //! branches; texels it takes for eight lanes in a few instructions. So large
-//! products read their operands as images there.
+//! products read their operands as images there, and row programs their batch.
 
 /// Texels of a row that carry values: texel i of a buffer is at column
 /// i % WIDTH of row i / WIDTH.

@@ -18,9 +18,12 @@ pub use text::SharedAt;
 
 use super::planner::join;
 use super::{KernelSource, SLICE, stride};
-use crate::graph::{Graph, NodeId, Target};
+use crate::graph::{Graph, NodeId, Target, image};
 use crate::ops::shader_lib::{DIVIDE, GRID};
 use crate::shape::Shape;
+
+/// Images that one kernel reads: WebGPU promises so many.
+const MOST_IMAGES: usize = 4;
 
 const FINISH: &str = include_str!("../../../shaders/rows/finish.wgsl");
 
@@ -141,7 +144,9 @@ impl RowProgram {
         let count: usize = sums.iter().map(|&(id, _)| numel(id)).sum();
         let schedule = Schedule::new(region.rows, count, target);
         let ragged = !region.rows.is_multiple_of(schedule::ROWS);
-        let text = text::write(graph, region, schedule.lanes, ragged, shared, replicas);
+        let images = images(graph, region, target, replicas);
+        let lanes = schedule.lanes;
+        let text = text::write(graph, region, lanes, ragged, shared, &images, replicas);
 
         let mut place = Vec::with_capacity(count);
         let mut divisor = Vec::with_capacity(count);
@@ -190,7 +195,7 @@ impl RowProgram {
             entry: "rows".to_string(),
             source: text.source,
             reads: region.leaves.len() + buffers,
-            images: Vec::new(),
+            images,
             writes: 1 + usize::from(!stores.is_empty()),
         };
         let finish = if count == 0 {
@@ -209,6 +214,24 @@ impl RowProgram {
             stores_elements,
         }
     }
+}
+
+/// The leaves that the kernel reads as images, where the adapter has them: those
+/// that the host gives. What a step computes would have to be copied first, between
+/// two passes.
+fn images(graph: &Graph, region: &Region, target: &Target, replicas: usize) -> Vec<usize> {
+    let Some(side) = target.image_side.filter(|_| !text::is_long(graph, region)) else {
+        return Vec::new();
+    };
+    let numel = |id: NodeId| graph.shape(id).map_or(0, Shape::numel);
+    let fits = |id: NodeId| image::fits(replicas * stride(numel(id)), side);
+    let given = |id: NodeId| graph.node(id).is_ok_and(|node| node.op().is_none());
+    let leaves = region.leaves.iter().enumerate();
+    leaves
+        .filter(|&(_, &id)| given(id) && fits(id))
+        .map(|(i, _)| i)
+        .take(MOST_IMAGES)
+        .collect()
 }
 
 /// Places values one after the other, each at a place that can be bound.

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use super::elements::{Elements, PART};
 use super::region::{Act, Member, Region};
 use super::schedule::{Lanes, QUADS};
-use crate::graph::{Graph, Kind, NodeId};
+use crate::graph::{Graph, Kind, NodeId, image};
 use crate::ops::shader_lib::{DIVIDE, GRID};
 use crate::plan::fence::{fence, fence4};
 use crate::plan::{stride, wgsl};
@@ -46,24 +46,25 @@ pub struct SharedAt {
 
 /// Writes the kernel of `region` for workgroups of `lanes`. `ragged` says that
 /// the last four rows are not all there; `shared` says where each shared value
-/// is found. Of several `replicas` each has one workgroup.
+/// is found, `images` which leaves are read as images. Of several `replicas` each
+/// has one workgroup.
 pub(super) fn write(
     graph: &Graph,
     region: &Region,
     lanes: Lanes,
     ragged: bool,
     shared: &[SharedAt],
+    images: &[usize],
     replicas: usize,
 ) -> Text {
-    // A long body is written once, and its rows taken one by one: a driver's
-    // compiler takes time in proportion to the text.
-    let single = region.work(graph) > MOST_UNROLLED;
+    let single = is_long(graph, region);
     let mut writer = Writer {
         region,
         ragged: ragged && !single,
         single,
-        ahead: !single && vectors(graph, region) <= MOST_AHEAD,
+        ahead: !single && (1..=MOST_AHEAD).contains(&vectors(graph, region, images)),
         shared,
+        images,
         replicas,
         elements: Elements::new(graph, !single),
         text: String::new(),
@@ -75,10 +76,18 @@ pub(super) fn write(
     }
 }
 
-/// Vectors that hold four rows of all leaves.
-fn vectors(graph: &Graph, region: &Region) -> usize {
-    let of = |&id: &NodeId| graph.shape(id).map_or(0, Shape::numel) / region.rows.max(1);
-    region.leaves.iter().map(of).sum()
+/// Whether the kernel's body is so long that it is written once, and its rows
+/// taken one by one: a driver's compiler takes time in proportion to the text.
+pub(super) fn is_long(graph: &Graph, region: &Region) -> bool {
+    region.work(graph) > MOST_UNROLLED
+}
+
+/// Vectors that hold four rows of all leaves that are in buffers.
+fn vectors(graph: &Graph, region: &Region, images: &[usize]) -> usize {
+    let of = |id: NodeId| graph.shape(id).map_or(0, Shape::numel) / region.rows.max(1);
+    let leaves = region.leaves.iter().enumerate();
+    let buffers = leaves.filter(|(i, _)| !images.contains(i));
+    buffers.map(|(_, &id)| of(id)).sum()
 }
 
 struct Writer<'g> {
@@ -89,6 +98,8 @@ struct Writer<'g> {
     /// The next quad is read while this one is computed.
     ahead: bool,
     shared: &'g [SharedAt],
+    /// The leaves that are read as images.
+    images: &'g [usize],
     /// Networks, a workgroup each.
     replicas: usize,
     elements: Elements<'g>,
@@ -183,17 +194,25 @@ impl<'g> Writer<'g> {
         let region = self.region;
         let mut lines = Vec::new();
         let mut binding = 1;
-        let mut bind = |access: &str, name: &str, of: &str, what: &str| {
+        let mut put = |var: &str, name: &str, of: &str, what: &str| {
             lines.push(format!(
-                "@group(0) @binding({binding}) var<storage, {access}> {name}: array<{of}>; // {what}"
+                "@group(0) @binding({binding}) {var} {name}: {of}; // {what}"
             ));
             binding += 1;
         };
         for (i, &leaf) in region.leaves.iter().enumerate() {
             let what = format!("\"{}\" {}", self.label(leaf), self.shape(leaf));
-            let of = if self.single { "f32" } else { "vec4<f32>" };
-            bind("read", &format!("leaf{i}"), of, &what);
+            let (var, of) = match (self.images.contains(&i), self.single) {
+                (true, _) => ("var", "texture_storage_2d<rgba32float, read>"),
+                (_, true) => ("var<storage, read>", "array<f32>"),
+                (_, false) => ("var<storage, read>", "array<vec4<f32>>"),
+            };
+            put(var, &format!("leaf{i}"), of, &what);
         }
+        let mut bind = |access: &str, name: &str, of: &str, what: &str| {
+            let var = format!("var<storage, {access}>");
+            put(&var, name, &format!("array<{of}>"), what);
+        };
         let buffers = self
             .shared
             .iter()
@@ -227,6 +246,16 @@ impl<'g> Writer<'g> {
             self.text.push_str(&fence4("params.zero"));
             self.put("");
             self.text.push_str(FOUR);
+            if !self.images.is_empty() {
+                self.put("");
+                self.put("// Where texel i of an image is: four floats that follow each other.");
+                self.put("fn texel(i: u32) -> vec2<u32> {");
+                let width = image::WIDTH;
+                self.put(&format!(
+                    "    return vec2<u32>(i % {width}u, i / {width}u);"
+                ));
+                self.put("}");
+            }
             self.functions_of_four();
         }
         self.put("");
@@ -242,7 +271,7 @@ impl<'g> Writer<'g> {
                 "// What the next quad has read ahead: a load takes long, and is asked for while",
             );
             self.put("// there is arithmetic left to do.");
-            for (name, _) in self.loads("") {
+            for (name, _) in self.loads_ahead("") {
                 self.put(&format!("var<private> next_{name}: vec4<f32>;"));
             }
         }
@@ -378,7 +407,7 @@ impl<'g> Writer<'g> {
         }
         // Loads for the next quad, spread over the members.
         let mut loads = match self.ahead {
-            true => self.loads("next"),
+            true => self.loads_ahead("next"),
             false => Vec::new(),
         };
         loads.reverse();
@@ -476,7 +505,7 @@ impl<'g> Writer<'g> {
         ));
         if self.ahead {
             self.put("    let first = min(quad, params.quads - 1u);");
-            for (name, load) in self.loads("first") {
+            for (name, load) in self.loads_ahead("first") {
                 self.put(&format!("    next_{name} = {load};"));
             }
         }
@@ -576,23 +605,30 @@ impl<'g> Writer<'g> {
         self.put("                }");
     }
 
-    /// The vectors of the leaves for the quad that is called `quad`: the name of
+    /// The vectors of leaf `i` for the quad that is called `quad`: the name of
     /// each, and what it is read from.
-    fn loads(&self, quad: &str) -> Vec<(String, String)> {
-        let mut loads = Vec::new();
-        for (i, &leaf) in self.region.leaves.iter().enumerate() {
-            let size = self.row_size(leaf);
-            for part in 0..size {
-                let at = format!("{quad} * {size}u + {part}u{}", self.own(leaf, 4));
+    fn loads(&self, i: usize, quad: &str) -> Vec<(String, String)> {
+        let leaf = self.region.leaves[i];
+        let size = self.row_size(leaf);
+        let load = |part: usize| {
+            let at = format!("{quad} * {size}u + {part}u{}", self.own(leaf, 4));
+            let load = match (self.images.contains(&i), self.ragged) {
+                (true, _) => format!("textureLoad(leaf{i}, texel({at}))"),
                 // The buffer ends with the last row.
-                let at = match self.ragged {
-                    true => format!("min({at}, arrayLength(&leaf{i}) - 1u)"),
-                    false => at,
-                };
-                loads.push((format!("l{i}_{part}"), format!("leaf{i}[{at}]")));
-            }
-        }
-        loads
+                (_, true) => format!("leaf{i}[min({at}, arrayLength(&leaf{i}) - 1u)]"),
+                (_, false) => format!("leaf{i}[{at}]"),
+            };
+            (format!("l{i}_{part}"), load)
+        };
+        (0..size).map(load).collect()
+    }
+
+    /// Those that are read for the next quad while this one is computed: texels
+    /// come quickly, and need not be.
+    fn loads_ahead(&self, quad: &str) -> Vec<(String, String)> {
+        let leaves = 0..self.region.leaves.len();
+        let buffers = leaves.filter(|i| !self.images.contains(i));
+        buffers.flat_map(|i| self.loads(i, quad)).collect()
     }
 
     /// Loads of four rows, the call, and the stores.
@@ -603,13 +639,12 @@ impl<'g> Writer<'g> {
         }
         let region = self.region;
         const PAD: &str = "                ";
-        for (name, load) in self.loads("quad") {
-            let from = if self.ahead {
-                format!("next_{name}")
-            } else {
-                load
-            };
-            self.put(&format!("{PAD}let {name} = {from};"));
+        for i in 0..region.leaves.len() {
+            let ahead = self.ahead && !self.images.contains(&i);
+            for (name, load) in self.loads(i, "quad") {
+                let from = if ahead { format!("next_{name}") } else { load };
+                self.put(&format!("{PAD}let {name} = {from};"));
+            }
         }
         let mut arguments = Vec::new();
         for (i, &leaf) in region.leaves.iter().enumerate() {
