@@ -1,22 +1,24 @@
 //! Makes plans: passes over the graph, each of which decides one thing.
 
+mod counting;
+mod in_workgroup;
+mod row_program;
+
 use std::collections::{HashMap, HashSet};
 
 use super::epilogue::{self, Epilogue};
 use super::fuse::{self, Group, Groups};
 use super::nodes::Nodes;
 use super::order::{Item, Order};
-use super::rows::{self, Region, RowProgram, SharedAt};
-use super::workgroup::WorkgroupProgram;
+use super::rows::{self, Region, RowProgram};
 use super::{
     BufferId, BufferSpec, Content, Feed, KernelSource, MAX_WORKGROUPS, Output, Plan, PlanOptions,
-    SLICE, Step, count, fold, lifetimes, stride,
+    SLICE, Step, fold, lifetimes, stride,
 };
 use crate::error::{Error, Result};
-use crate::graph::{Call, Graph, Kind, Lowering, NodeId, Operand, Role, Target};
+use crate::graph::{Call, Graph, Kind, Lowering, NodeId, Operand, Target};
 use crate::ops::shader_lib::EPILOGUE;
 use crate::ops::template;
-use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// A plan in the making.
@@ -122,139 +124,12 @@ impl<'g> Planner<'g> {
         self.options.fuse && !self.options.count_nonfinite
     }
 
-    /// Counts what is not finite in the value of `id`, into a part of `counts`.
-    fn count(&mut self, id: NodeId, counts: BufferId) -> Result<()> {
-        let node = self.graph.node(id)?;
-        let numel = node.shape.numel();
-        let value = self.at(id)?;
-        let own = self.append(&node.label, count::WORDS, Content::Computed, counts);
-        self.plan.outputs.push(Output {
-            node: id,
-            label: node.label.clone(),
-            shape: Shape::new(&[count::WORDS])?,
-            buffer: own,
-        });
-        if numel == 0 {
-            return Ok(());
-        }
-        let kernel = self.kernel(count::counting());
-        let words = vec![numel as u32, 0, 0, 0];
-        let workgroups = numel.div_ceil(count::VALUES) as u64;
-        self.step(&[id], kernel, words, vec![value], vec![own], workgroups)?;
-        self.call_last("count what is not finite");
-        Ok(())
-    }
-
-    /// Sets all of `counts` to 0 before the first step: each run counts anew.
-    fn clear(&mut self, counts: BufferId) -> Result<()> {
-        let Some(last) = self.plan.outputs.last().map(|o| o.node) else {
-            return Ok(());
-        };
-        let words = self.plan.buffers[counts.index()].elements;
-        let kernel = self.kernel(count::clearing());
-        let workgroups = words.div_ceil(count::CLEARED) as u64;
-        let params = vec![words as u32, 0, 0, 0];
-        self.step(
-            &[last],
-            kernel,
-            params,
-            Vec::new(),
-            vec![counts],
-            workgroups,
-        )?;
-        self.call_last("clear");
-        self.plan.steps.rotate_right(1);
-        self.plan.steps[0].role = Role::Forward;
-        Ok(())
-    }
-
-    /// Names what the last step does, where that is no op.
-    fn call_last(&mut self, what: &str) {
-        if let Some(step) = self.plan.steps.last_mut() {
-            step.op = what.to_string();
-        }
-    }
-
     /// Whether one row program computes everything.
     fn is_one_row_program(&self, needed: &[bool], regions: &[Region]) -> bool {
         let is_op = |&id: &NodeId| self.graph.node(id).is_ok_and(|n| n.op().is_some());
         let ids = self.graph.nodes().map(|(id, _)| id);
         let ops = ids.filter(|id| needed[id.index()]).filter(is_op).count();
         matches!(regions, [region] if region.members().count() == ops)
-    }
-
-    /// Refuses more networks than a buffer has room for.
-    fn check_replicas(&self) -> Result<()> {
-        let (replicas, most) = (self.options.replicas as u64, self.target.binding_bytes);
-        let large = self.plan.buffers.iter().max_by_key(|b| b.bytes());
-        match large {
-            Some(spec) if spec.bytes() > most => Err(Error::Limit(format!(
-                "{replicas} networks side by side need {} bytes in one buffer (\"{}\"), but this \
-                 adapter binds at most {most}; make it {} networks or fewer",
-                spec.bytes(),
-                spec.label,
-                most / spec.bytes().div_ceil(replicas)
-            ))),
-            _ => Ok(()),
-        }
-    }
-
-    /// Plans a workgroup program for everything, if it is worth it; says whether
-    /// it did.
-    fn in_a_workgroup(&mut self, needed: &[bool], outputs: &[NodeId]) -> Result<bool> {
-        let replicas = self.options.replicas;
-        if !self.fuse() || (!self.options.workgroup && replicas == 1) {
-            return Ok(false);
-        }
-        let order = Order::new(self.graph, needed, &[])?;
-        let nodes = Nodes::new(self.graph, outputs, self.target, order, true)?;
-        let groups = fuse::groups(self.graph, &nodes, self.target, true)?;
-        let found = WorkgroupProgram::find(self.graph, &nodes, &groups, self.target, replicas)?;
-        let Some(program) = found else {
-            return Ok(false);
-        };
-        let all = vec![true; self.graph.len()];
-        let Some(data) = self.leaves(&nodes, &all, "leaves and values") else {
-            return Ok(false);
-        };
-        for (id, value) in &program.constants {
-            let label = &self.graph.node(*id)?.label;
-            let content = Content::Constant(value.clone());
-            let part = self.append(label, value.shape().numel(), content, data);
-            self.place[id.index()] = Some(part);
-        }
-        let values = self.plan.buffers[data.index()]
-            .elements
-            .next_multiple_of(SLICE);
-        self.plan.buffers[data.index()].elements = values + program.elements();
-        let mut places = HashMap::new();
-        for value in program.values() {
-            places.insert(value.node, values + value.first);
-            // Nothing else reads what lies in the stretches of replicas.
-            if !value.apart {
-                let part = self.slice(value.node, data, values + value.first)?;
-                self.place[value.node.index()] = Some(part);
-            }
-        }
-        for (id, _) in self.graph.nodes() {
-            let part = self.place[id.index()].map(|b| self.plan.buffers[b.index()].part_of);
-            if let Some(Some((_, first))) = part {
-                places.insert(id, first);
-            }
-        }
-        for made in program.kernels(self.graph, &places)? {
-            let kernel = self.kernel(made.kernel);
-            self.step(
-                &made.members,
-                kernel,
-                made.params,
-                Vec::new(),
-                vec![data],
-                replicas as u64,
-            )?;
-        }
-        self.read_back(&nodes, outputs)?;
-        Ok(true)
     }
 
     /// The parts of the graph that row programs do.
@@ -346,94 +221,6 @@ impl<'g> Planner<'g> {
             self.place[id.index()] = Some(buffer);
         }
         pack
-    }
-
-    /// One row program: its kernel, its finishing passes, its results' places.
-    fn rows(&mut self, nodes: &Nodes<'_>, region: &Region) -> Result<()> {
-        let mut buffers: Vec<BufferId> = Vec::new();
-        let mut shared = Vec::with_capacity(region.shared.len());
-        for &id in &region.shared {
-            let place = self.at(nodes.holder(id))?;
-            let (buffer, first) = match self.plan.buffers[place.index()].part_of {
-                Some(part) => part,
-                None => (place, 0),
-            };
-            let known = buffers.iter().position(|&b| b == buffer);
-            let buffer = known.unwrap_or_else(|| {
-                buffers.push(buffer);
-                buffers.len() - 1
-            });
-            let leaf = self.graph.node(nodes.holder(id))?;
-            let own = self.options.replicas > 1 && leaf.is_fed();
-            shared.push(SharedAt {
-                buffer,
-                first,
-                each: if own { stride(leaf.shape.numel()) } else { 0 },
-            });
-        }
-        let program = RowProgram::new(
-            self.graph,
-            region,
-            &shared,
-            self.target,
-            self.options.replicas,
-        );
-        let mut reads = Vec::with_capacity(region.leaves.len() + buffers.len());
-        for &leaf in &region.leaves {
-            reads.push(self.at(nodes.holder(leaf))?);
-        }
-        reads.extend(buffers);
-
-        let sums = self.buffer(
-            "sums over the rows",
-            program.sums_elements,
-            Content::Computed,
-        );
-        for &(id, first) in &program.sums {
-            self.place[id.index()] = Some(self.slice(id, sums, first)?);
-        }
-        let mut stores = Vec::new();
-        if !program.stores.is_empty() {
-            let buffer = self.buffer("values by row", program.stores_elements, Content::Computed);
-            for &(id, first) in &program.stores {
-                self.place[id.index()] = Some(self.slice(id, buffer, first)?);
-            }
-            stores.push(buffer);
-        }
-
-        // The node that a failure is reported for: the last that it computes.
-        let Some(id) = region.members().max() else {
-            return Ok(());
-        };
-        let parts: Vec<BufferId> = program
-            .finish
-            .iter()
-            .map(|pass| self.buffer("sums of workgroups", pass.parts, Content::Computed))
-            .collect();
-        let first = parts.first().copied().unwrap_or(sums);
-        let kernel = self.kernel(program.kernel);
-        let writes = [vec![first], stores].concat();
-        self.step(
-            &[id],
-            kernel,
-            program.params,
-            reads,
-            writes,
-            program.workgroups,
-        )?;
-        for (i, pass) in program.finish.into_iter().enumerate() {
-            let to = parts.get(i + 1).copied().unwrap_or(sums);
-            let kernel = self.kernel(pass.kernel);
-            self.step(
-                &[id],
-                kernel,
-                pass.params,
-                vec![parts[i]],
-                vec![to],
-                pass.workgroups,
-            )?;
-        }
-        Ok(())
     }
 
     fn at(&self, id: NodeId) -> Result<BufferId> {
