@@ -1,8 +1,4 @@
-// Single elements, by their place.
-fn one_of(e: u32) -> f32 {
-    return data[e / 4u][e % 4u];
-}
-
+// Four elements, each by its own place.
 fn four_of(e: vec4<u32>) -> vec4<f32> {
     return vec4<f32>(one_of(e.x), one_of(e.y), one_of(e.z), one_of(e.w));
 }

@@ -9,12 +9,12 @@ fn phase{P}(i: u32, a_at: u32, b_at: u32, c_at: u32) {
         var block = vec4<f32>();
         for (var k = begin; k < min({K4}u, begin + 16u); k += 1u) {
 //: repeat t in 4
-            let p{t} = data[a[{t}] + k] * data[b[{t}] + k];
+            let p{t} = fetch(a[{t}] + k) * fetch(b[{t}] + k);
 //: end
             let p = transpose(mat4x4<f32>(p0, p1, p2, p3));
             block += (p[0] + p[1]) + (p[2] + p[3]);
         }
         total += block;
     }
-    data[c_at + i] = kept4(total);
+    {PUT}(c_at + i, kept4(total));
 }

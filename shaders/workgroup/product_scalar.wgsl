@@ -21,5 +21,5 @@ fn phase{P}(i: u32, a_at: u32, b_at: u32, c_at: u32) {
         }
         total += block;
     }
-    data[c_at + i] = kept4(total);
+    {PUT}(c_at + i, kept4(total));
 }

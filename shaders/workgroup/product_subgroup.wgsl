@@ -63,7 +63,7 @@ fn phase{P}(tile: u32, lane: u32, a_at: u32, b_at: u32, c_at: u32) {
 //: end
         let row = at + 4u * (rows + {l}u) * {N4}u;
 //: repeat r in 4
-        data[row + {r}u * {N4}u] = kept4(sum_{l}_{r});
+        {PUT}(row + {r}u * {N4}u, kept4(sum_{l}_{r}));
 //: end
     }
 //: end

@@ -38,6 +38,6 @@ fn phase{P}(i: u32, a_at: u32, b_at: u32, c_at: u32) {
 //: end
     let at = c_at + 4u * row * {N4}u + column;
 //: repeat r in 4
-    data[at + {r}u * {N4}u] = kept4(sum{r});
+    {PUT}(at + {r}u * {N4}u, kept4(sum{r}));
 //: end
 }

@@ -12,13 +12,13 @@ fn phase{P}(i: u32, a_at: u32, b_at: u32, c_at: u32) {
         var block = vec4<f32>();
         for (var k = begin; k < min({K}u, begin + 64u); k += 4u) {
 //: if A_FOURS
-            let x = data[a + k / 4u];
+            let x = fetch(a + k / 4u);
 //: repeat t in 4
-            let p{t} = x[{t}] * data[b + (k + {t}u) * {N4}u];
+            let p{t} = x[{t}] * fetch(b + (k + {t}u) * {N4}u);
 //: end
 //: else
 //: repeat t in 4
-            let p{t} = one_of(a + (k + {t}u) * {A_K}u) * data[b + (k + {t}u) * {N4}u];
+            let p{t} = one_of(a + (k + {t}u) * {A_K}u) * fetch(b + (k + {t}u) * {N4}u);
 //: end
 //: end
 //: if K_ODD
@@ -32,5 +32,5 @@ fn phase{P}(i: u32, a_at: u32, b_at: u32, c_at: u32) {
         }
         total += block;
     }
-    data[c_at + i] = kept4(total);
+    {PUT}(c_at + i, kept4(total));
 }

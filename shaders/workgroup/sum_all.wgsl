@@ -9,9 +9,9 @@ fn phase{P}(lane: u32, x_at: u32, c_at: u32, divisor: f32) {
             for (var t = begin; t < min({TERMS4}u, begin + 16u * LANES); t += LANES) {
 //: if ODD
                 let inside = 4u * t + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>({TERMS}u);
-                block += select(vec4<f32>(), data[x_at + t], inside);
+                block += select(vec4<f32>(), fetch(x_at + t), inside);
 //: else
-                block += data[x_at + t];
+                block += fetch(x_at + t);
 //: end
             }
             sum += block;
@@ -27,6 +27,6 @@ fn phase{P}(lane: u32, x_at: u32, c_at: u32, divisor: f32) {
         workgroupBarrier();
     }
     if (lane == 0u) {
-        data[c_at] = kept4(vec4<f32>(divided(lane_sums[0], divisor)));
+        {PUT}(c_at, kept4(vec4<f32>(divided(lane_sums[0], divisor))));
     }
 }

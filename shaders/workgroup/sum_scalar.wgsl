@@ -15,5 +15,5 @@ fn phase{P}(i: u32, x_at: u32, c_at: u32, divisor: f32) {
         }
         total += sum;
     }
-    data[c_at + i] = kept4(divided4(total, divisor));
+    {PUT}(c_at + i, kept4(divided4(total, divisor)));
 }

@@ -7,11 +7,11 @@ fn phase{P}(i: u32, x_at: u32, c_at: u32, divisor: f32) {
         for (var begin = chunk; begin < min({TERMS}u, chunk + 256u); begin += 16u) {
             var block = vec4<f32>();
             for (var t = begin; t < min({TERMS}u, begin + 16u); t += 1u) {
-                block += data[x_at + t * {N4}u + i];
+                block += fetch(x_at + t * {N4}u + i);
             }
             sum += block;
         }
         total += sum;
     }
-    data[c_at + i] = kept4(divided4(total, divisor));
+    {PUT}(c_at + i, kept4(divided4(total, divisor)));
 }

@@ -132,6 +132,8 @@ pub struct Target {
     /// The longest side of an image, where kernels may read images of float32
     /// and that is quicker than reading a buffer.
     pub image_side: Option<u32>,
+    /// Whether kernels may write these images too, and read what they wrote.
+    pub image_writes: bool,
     /// Kernels to take in place of an op's own choice, as measured for this
     /// device: the op's name for a problem (`matmul 256x512x784 nt`, or `matmul`
     /// for all) and its name for the kernel. What an op does not offer for a
@@ -152,6 +154,7 @@ impl Default for Target {
             storage_buffers: 8,
             binding_bytes: 128 << 20,
             image_side: None,
+            image_writes: false,
             choices: BTreeMap::new(),
             quarantined: BTreeSet::new(),
         }

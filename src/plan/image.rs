@@ -6,12 +6,13 @@
 use super::{BufferId, Content, Plan};
 use crate::graph::image;
 
-/// Marks the buffers that some step reads as images.
+/// Marks the buffers that have images.
 pub fn imaged(plan: &Plan) -> Vec<bool> {
     let mut marks = vec![false; plan.buffers.len()];
     for step in &plan.steps {
+        let bound: Vec<_> = step.inputs.iter().chain(&step.outputs).collect();
         for &i in &plan.kernels[step.kernel].images {
-            marks[step.inputs[i].index()] = true;
+            marks[bound[i].index()] = true;
         }
     }
     marks
@@ -47,7 +48,10 @@ pub fn copies(plan: &Plan) -> Vec<Vec<BufferId>> {
     for step in &plan.steps {
         let mut list = Vec::new();
         for &i in &plan.kernels[step.kernel].images {
-            let id = step.inputs[i];
+            // What a kernel writes in an image is there.
+            let Some(&id) = step.inputs.get(i) else {
+                continue;
+            };
             if std::mem::take(&mut stale[id.index()]) {
                 list.push(id);
             }

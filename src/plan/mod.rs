@@ -98,7 +98,10 @@ pub struct KernelSource {
     pub source: String,
     /// How many buffers it reads.
     pub reads: usize,
-    /// Which of these it reads as images ([`crate::graph::image`]).
+    /// Which of its buffers have images ([`crate::graph::image`]), by their order.
+    /// The image of one that it reads takes the buffer's place. One that it
+    /// writes has an image beside it, for the kernel to read and write: its binding
+    /// comes after all others.
     pub images: Vec<usize>,
     /// How many buffers it writes.
     pub writes: usize,

@@ -35,7 +35,10 @@ impl Arena {
         nodes: &Nodes<'_>,
         phases: &[Phase],
         replicas: usize,
+        image: bool,
     ) -> Result<Arena> {
+        // Whether outputs lie together, before everything else.
+        let first_outputs = replicas > 1 || image;
         // The last phase that needs each value; outputs are needed for ever.
         let mut last = vec![0; graph.len()];
         for (i, phase) in phases.iter().enumerate() {
@@ -51,8 +54,8 @@ impl Arena {
         for (i, phase) in phases.iter().enumerate() {
             for &node in &phase.writes {
                 let own = stride(graph.shape(node)?.numel());
-                let apart = replicas > 1 && !nodes.is_output(node);
-                let first = if replicas > 1 && !apart {
+                let apart = first_outputs && !nodes.is_output(node);
+                let first = if first_outputs && !apart {
                     let first = outputs;
                     outputs += (replicas * own).next_multiple_of(SLICE);
                     first

@@ -27,6 +27,28 @@ pub(super) struct Function {
     pub turns: Turns,
 }
 
+/// Where a phase leaves a value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Put {
+    /// Where phases read: the buffer, or the image that stands for it.
+    Here,
+    /// In the buffer beside the image: an output that no phase reads.
+    Away,
+    /// In both.
+    Both,
+}
+
+impl Put {
+    /// The function that stores four elements.
+    fn name(self) -> &'static str {
+        match self {
+            Put::Here => "put",
+            Put::Away => "give",
+            Put::Both => "put_and_give",
+        }
+    }
+}
+
 /// How often a phase's function is called, and with what first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Turns {
@@ -39,16 +61,21 @@ pub(super) enum Turns {
 }
 
 impl Function {
-    /// The function for a phase's work.
-    pub fn of(work: &Work, lanes: Lanes) -> Result<Function> {
-        match work {
-            Work::Product(p) => product(p, lanes),
-            Work::Sum(s) => sum(s),
-            Work::Chain(chain) => Ok(Function {
-                text: chain_function(chain),
+    /// The function for a phase's work; `puts` says for each value that it
+    /// writes where it goes.
+    pub fn of(work: &Work, lanes: Lanes, puts: &[Put]) -> Result<Function> {
+        // Of products and sums there is one.
+        let put = puts.first().map_or(Put::Here, |&put| put).name();
+        let mut function = match work {
+            Work::Product(p) => product(p, lanes)?,
+            Work::Sum(s) => sum(s)?,
+            Work::Chain(chain) => Function {
+                text: chain_function(chain, puts),
                 turns: Turns::Items(chain.elements.div_ceil(4)),
-            }),
-        }
+            },
+        };
+        function.text = function.text.replace("{PUT}", put);
+        Ok(function)
     }
 }
 
@@ -132,7 +159,7 @@ fn sum(s: &Sum) -> Result<Function> {
 }
 
 /// Loads of four elements, one `let` a call, stores.
-fn chain_function(chain: &Chain) -> String {
+fn chain_function(chain: &Chain, puts: &[Put]) -> String {
     let mut head = vec!["i: u32".to_string()];
     let mut places = String::new();
     let mut body = String::new();
@@ -148,8 +175,9 @@ fn chain_function(chain: &Chain) -> String {
     let set = links.filter(|(_, link)| link.call.constant.is_some());
     head.extend(set.map(|(i, _)| format!("c{i}: f32")));
     body.push_str(&chain_text::links_of_four(chain));
-    for (y, link) in chain.stores.iter().enumerate() {
-        body.push_str(&format!("    data[y{y}_at + i] = kept4(t{link});\n"));
+    for (y, (link, put)) in chain.stores.iter().zip(puts).enumerate() {
+        let put = put.name();
+        body.push_str(&format!("    {put}(y{y}_at + i, kept4(t{link}));\n"));
     }
     format!("{places}fn phase{{P}}({}) {{\n{body}}}\n", head.join(", "))
 }
@@ -166,9 +194,9 @@ fn load(l: usize, access: &Access) -> String {
         }
     };
     match access {
-        Access::Same => format!("data[x{l}_at + i]"),
-        Access::One => format!("data[x{l}_at].x"),
-        Access::Row(size) if access.is_wide() => format!("data[x{l}_at + i % {}u]", size / 4),
+        Access::Same => format!("fetch(x{l}_at + i)"),
+        Access::One => format!("fetch(x{l}_at).x"),
+        Access::Row(size) if access.is_wide() => format!("fetch(x{l}_at + i % {}u)", size / 4),
         Access::Column(size) if access.is_wide() => {
             format!("one_of(4u * x{l}_at + i / {}u)", size / 4)
         }

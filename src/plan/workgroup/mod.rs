@@ -18,9 +18,10 @@ mod text;
 use std::collections::HashMap;
 
 use arena::{Arena, Value};
-use function::Function;
+use function::{Function, Put};
 use phase::Phase;
 use roll::Block;
+use text::Form;
 
 use super::fold;
 use super::fuse::Groups;
@@ -29,7 +30,7 @@ use super::order::Item;
 use super::rows::Lanes;
 use super::{KernelSource, SLICE, stride};
 use crate::error::Result;
-use crate::graph::{Graph, Kind, Lowering, NodeId, Target};
+use crate::graph::{Graph, Kind, Lowering, NodeId, Target, image};
 use crate::tensor::Tensor;
 
 /// The work of a plan, in multiply-adds of a fast product for each phase, from
@@ -113,8 +114,7 @@ struct Step {
 pub(super) struct WorkgroupProgram {
     steps: Vec<Step>,
     functions: Vec<Function>,
-    lanes: Lanes,
-    replicas: usize,
+    form: Form,
     /// Repeated constants, which are leaves here.
     pub constants: Constants,
     arena: Arena,
@@ -147,8 +147,14 @@ impl WorkgroupProgram {
         let mut functions: Vec<Function> = Vec::new();
         let mut known: Vec<(usize, Vec<Spread>)> = Vec::new();
         let mut kinds = Vec::with_capacity(phases.len());
+        let form = Form {
+            lanes,
+            replicas,
+            image: has_image(graph, nodes, &phases, &constants, target, replicas)?,
+        };
         for phase in &phases {
-            let function = position(&mut functions, Function::of(&phase.work, lanes)?);
+            let puts = puts(nodes, &phases, phase, form.image);
+            let function = position(&mut functions, Function::of(&phase.work, lanes, &puts)?);
             let values = phase.reads.iter().chain(&phase.writes);
             let spreads = values.map(|&id| match replicas {
                 1 => Ok(Spread::Same),
@@ -163,7 +169,7 @@ impl WorkgroupProgram {
             .iter()
             .filter_map(|&i| Some((phases[i].take()?, kinds[i])));
         let (phases, kinds): (Vec<Phase>, Vec<usize>) = ordered.unzip();
-        let arena = Arena::new(graph, nodes, &phases, replicas)?;
+        let arena = Arena::new(graph, nodes, &phases, replicas, form.image)?;
         let step = |(phase, kind): (Phase, usize)| {
             let (function, spreads) = &known[kind];
             let each = spreads.iter().map(|spread| match spread {
@@ -192,8 +198,7 @@ impl WorkgroupProgram {
         Ok(Some(WorkgroupProgram {
             steps,
             functions,
-            lanes,
-            replicas,
+            form,
             constants,
             arena,
         }))
@@ -218,8 +223,7 @@ impl WorkgroupProgram {
         let mut made = Vec::with_capacity(chunks.len());
         for blocks in chunks {
             let (steps, functions) = (&self.steps, &self.functions);
-            let shape = (self.lanes, self.replicas);
-            let text = text::write(graph, steps, functions, &blocks, shape, &places)?;
+            let text = text::write(graph, steps, functions, &blocks, self.form, &places)?;
             let all = blocks.iter().flat_map(Block::range);
             let members = all
                 .clone()
@@ -230,7 +234,7 @@ impl WorkgroupProgram {
                     entry: "phases".to_string(),
                     source: text.source,
                     reads: 0,
-                    images: Vec::new(),
+                    images: if self.form.image { vec![0] } else { Vec::new() },
                     writes: 1,
                 },
                 params: text.params,
@@ -247,7 +251,7 @@ impl WorkgroupProgram {
         let (mut weight, mut iterations) = (0, 0);
         let turns = |steps: std::ops::Range<usize>| -> usize {
             steps
-                .map(|i| self.steps[i].phase.iterations(self.lanes))
+                .map(|i| self.steps[i].phase.iterations(self.form.lanes))
                 .sum()
         };
         // A loop goes on in another kernel where it would turn too often.
@@ -257,7 +261,9 @@ impl WorkgroupProgram {
         };
         for block in roll::roll(&kinds).into_iter().flat_map(cut) {
             let text = block.first..block.first + block.period;
-            let own: usize = text.map(|i| self.steps[i].phase.weight(self.lanes)).sum();
+            let own: usize = text
+                .map(|i| self.steps[i].phase.weight(self.form.lanes))
+                .sum();
             let turns = block.repeats + turns(block.range());
             if (weight + own > MOST_WEIGHT || iterations + turns > MOST_ITERATIONS) && weight > 0 {
                 chunks.push(Vec::new());
@@ -313,6 +319,43 @@ fn phases(
         }
     }
     Ok(Some((phases, constants)))
+}
+
+/// Whether phases read and write an image of the buffer: where the adapter has
+/// images that kernels write, and one that is large enough.
+fn has_image(
+    graph: &Graph,
+    nodes: &Nodes<'_>,
+    phases: &[Phase],
+    constants: &Constants,
+    target: &Target,
+    replicas: usize,
+) -> Result<bool> {
+    let Some(side) = target.image_side.filter(|_| target.image_writes) else {
+        return Ok(false);
+    };
+    let slice = |numel: usize| (replicas * stride(numel)).next_multiple_of(SLICE);
+    let leaves = nodes.held().filter(|(_, node)| node.op().is_none());
+    let mut elements: usize = leaves.map(|(_, node)| slice(node.shape.numel())).sum();
+    elements += constants
+        .iter()
+        .map(|(_, value)| slice(value.shape().numel()))
+        .sum::<usize>();
+    for id in phases.iter().flat_map(|phase| &phase.writes) {
+        elements += slice(graph.shape(*id)?.numel());
+    }
+    Ok(image::fits(elements, side))
+}
+
+/// Where a phase's values go.
+fn puts(nodes: &Nodes<'_>, phases: &[Phase], phase: &Phase, image: bool) -> Vec<Put> {
+    let read = |id: &NodeId| phases.iter().any(|other| other.reads.contains(id));
+    let put = |id: &NodeId| match (image && nodes.is_output(*id), read(id)) {
+        (false, _) => Put::Here,
+        (true, false) => Put::Away,
+        (true, true) => Put::Both,
+    };
+    phase.writes.iter().map(put).collect()
 }
 
 /// Whether one workgroup can do the phases, and is worth it.

@@ -8,12 +8,46 @@ use super::phase::{Phase, Work};
 use super::roll::Block;
 use super::{Step, position};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, NodeId, image};
 use crate::ops::shader_lib::{DIVIDE, GRID};
 use crate::plan::rows::Lanes;
 use crate::plan::{fence, wgsl};
 
 const DATA: &str = include_str!("../../../shaders/workgroup/data.wgsl");
+
+/// A buffer, in which all phases read and write.
+const BUFFER: &str = include_str!("../../../shaders/workgroup/buffer.wgsl");
+/// An image of it, and the buffer for outputs.
+const IMAGE: &str = include_str!("../../../shaders/workgroup/image.wgsl");
+
+/// What a kernel is written for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Form {
+    /// The workgroup.
+    pub lanes: Lanes,
+    /// Networks, a workgroup each.
+    pub replicas: usize,
+    /// Whether phases read and write an image ([`crate::graph::image`]).
+    pub image: bool,
+}
+
+impl Form {
+    /// What makes the values of one phase visible to the next.
+    fn barrier(&self) -> &'static str {
+        match self.image {
+            true => "textureBarrier();",
+            false => "storageBarrier();",
+        }
+    }
+
+    /// Where values lie, and the functions that read and write them.
+    fn memory(&self) -> String {
+        match self.image {
+            true => IMAGE.replace("{WIDTH}", &image::WIDTH.to_string()),
+            false => BUFFER.to_string(),
+        }
+    }
+}
 
 /// A kernel's text with its parameters.
 pub(super) struct Text {
@@ -21,14 +55,14 @@ pub(super) struct Text {
     pub params: Vec<u32>,
 }
 
-/// Writes the kernel of `blocks`, for a workgroup and so many replicas. `places`
-/// says where each value starts, in blocks of four elements.
+/// Writes the kernel of `blocks`. `places` says where each value starts, in blocks
+/// of four elements.
 pub(super) fn write(
     graph: &Graph,
     steps: &[Step],
     functions: &[Function],
     blocks: &[Block],
-    (lanes, replicas): (Lanes, usize),
+    form: Form,
     places: &HashMap<NodeId, usize>,
 ) -> Result<Text> {
     let mut writer = Writer {
@@ -36,8 +70,7 @@ pub(super) fn write(
         steps,
         functions,
         places,
-        lanes: lanes.count,
-        replicas,
+        form,
         numbers: Vec::new(),
         words: Vec::new(),
         calls: String::new(),
@@ -48,7 +81,7 @@ pub(super) fn write(
     }
     let all = blocks.iter().flat_map(Block::range);
     let phases: Vec<&Phase> = all.map(|i| &steps[i].phase).collect();
-    Ok(writer.finish(&phases, lanes))
+    Ok(writer.finish(&phases))
 }
 
 struct Writer<'g> {
@@ -56,9 +89,7 @@ struct Writer<'g> {
     steps: &'g [Step],
     functions: &'g [Function],
     places: &'g HashMap<NodeId, usize>,
-    /// Invocations of the workgroup.
-    lanes: usize,
-    replicas: usize,
+    form: Form,
     /// The functions that are called, in order.
     numbers: Vec<usize>,
     /// Places and settings that travel in the parameters: those of loops, and
@@ -140,14 +171,14 @@ impl Writer<'_> {
         if block.repeats > 1 {
             // Nothing to wait for between turns: wait once, before them.
             if first[0] && !later[0] {
-                self.put(1, "storageBarrier();");
+                self.put(1, self.form.barrier());
                 first[0] = false;
             }
             depth = self.open(1, "turn", "0u");
         }
         for i in 0..block.period {
             if first[i] || later[i] {
-                self.put(depth, "storageBarrier();");
+                self.put(depth, self.form.barrier());
             }
             let alike: Vec<&Step> = (0..block.repeats)
                 .map(|turn| &steps[block.first + turn * block.period + i])
@@ -182,7 +213,7 @@ impl Writer<'_> {
         let arguments = self.arguments(&arguments, &step.each).join(", ");
         let number = position(&mut self.numbers, step.function);
         match self.functions[step.function].turns {
-            Turns::Items(items) if items < self.lanes => {
+            Turns::Items(items) if items < self.form.lanes.count => {
                 self.put(depth, &format!("if (lane < {items}u) {{"));
                 self.put(depth + 1, &format!("phase{number}(lane, {arguments});"));
                 self.put(depth, "}");
@@ -256,7 +287,8 @@ impl Writer<'_> {
         list
     }
 
-    fn finish(self, phases: &[&Phase], lanes: Lanes) -> Text {
+    fn finish(self, phases: &[&Phase]) -> Text {
+        let Form { lanes, .. } = self.form;
         let ops: usize = phases.iter().map(|p| p.members.len()).sum();
         let mut source = format!(
             "// {ops} ops in {} phases, one workgroup for all of them.
@@ -269,9 +301,7 @@ struct Params {{
 }}
 
 @group(0) @binding(0) var<uniform> params: Params;
-// Leaves and computed values. Places are counted in blocks of four elements.
-@group(0) @binding(1) var<storage, read_write> data: array<vec4<f32>>;
-
+{}
 var<workgroup> lane_sums: array<f32, LANES>;
 
 fn word(i: u32) -> u32 {{
@@ -281,7 +311,8 @@ fn word(i: u32) -> u32 {{
 ",
             phases.len(),
             lanes.count,
-            self.words.len().div_ceil(4).max(1)
+            self.words.len().div_ceil(4).max(1),
+            self.form.memory()
         );
         source.push_str(&fence::fence("params.zero.x"));
         source.push_str(&fence::fence4("params.zero.x"));
@@ -291,7 +322,7 @@ fn word(i: u32) -> u32 {{
         });
         let links = chains.flat_map(|chain| &chain.links);
         let called = links.flat_map(|link| wgsl::files_of(&link.call));
-        let place = (self.replicas > 1).then_some(GRID);
+        let place = (self.form.replicas > 1).then_some(GRID);
         let own = [DIVIDE, DATA].into_iter().chain(place);
         source.push('\n');
         source.push_str(&wgsl::files(own.chain(called)));
@@ -306,7 +337,7 @@ fn word(i: u32) -> u32 {{
             "local_invocation_index"
         };
         source.push_str("\n@compute @workgroup_size(LANES)\n");
-        match self.replicas {
+        match self.form.replicas {
             1 => source.push_str(&format!("fn phases(@builtin({lane}) lane: u32) {{\n")),
             replicas => source.push_str(&format!(
                 "fn phases(

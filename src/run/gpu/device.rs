@@ -135,7 +135,12 @@ fn typed(error: wgpu::Error) -> Error {
 /// the adapter has it.
 const WANTED: wgpu::Features = wgpu::Features::SUBGROUP
     .union(wgpu::Features::TIMESTAMP_QUERY)
-    .union(wgpu::Features::PIPELINE_CACHE);
+    .union(wgpu::Features::PIPELINE_CACHE)
+    .union(MORE_FORMATS);
+
+/// What a kernel needs that reads and writes an image of [`IMAGE`]: WebGPU by
+/// itself allows one or the other.
+const MORE_FORMATS: wgpu::Features = wgpu::Features::TEXTURE_ADAPTER_SPECIFIC_FORMAT_FEATURES;
 
 /// How long a run's wait stays awake. Waking a thread, and the processor that it
 /// slept on, takes tens of microseconds: a third of a small network's step.
@@ -198,20 +203,25 @@ fn target(
     info: &wgpu::AdapterInfo,
     limits: &wgpu::Limits,
     features: wgpu::Features,
-    images: bool,
+    images: wgpu::TextureFormatFeatureFlags,
 ) -> Target {
+    use wgpu::TextureFormatFeatureFlags as Flags;
+    // A GPU reads buffers as fast.
+    let software = info.device_type == wgpu::DeviceType::Cpu;
     let fixed = info.subgroup_min_size == info.subgroup_max_size && info.subgroup_min_size > 1;
     Target {
         subgroup_size: (features.contains(wgpu::Features::SUBGROUP) && fixed)
             .then_some(info.subgroup_min_size),
-        software: info.device_type == wgpu::DeviceType::Cpu,
+        software,
         workgroup_invocations: limits.max_compute_invocations_per_workgroup,
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
         storage_buffers: limits.max_storage_buffers_per_shader_stage,
         binding_bytes: limits.max_storage_buffer_binding_size,
-        // A GPU reads buffers as fast.
-        image_side: (images && info.device_type == wgpu::DeviceType::Cpu)
+        image_side: (software && images.contains(Flags::STORAGE_READ_ONLY))
             .then_some(limits.max_texture_dimension_2d),
+        image_writes: software
+            && features.contains(MORE_FORMATS)
+            && images.contains(Flags::STORAGE_READ_WRITE),
         choices: Default::default(),
         quarantined: Default::default(),
     }
@@ -251,10 +261,11 @@ impl Gpu {
             adapter.features() & WANTED
         };
         let images = adapter.get_texture_format_features(IMAGE);
-        let images = images
-            .allowed_usages
-            .contains(wgpu::TextureUsages::STORAGE_BINDING)
-            && (images.flags).contains(wgpu::TextureFormatFeatureFlags::STORAGE_READ_ONLY);
+        let bound = wgpu::TextureUsages::STORAGE_BINDING;
+        let images = match images.allowed_usages.contains(bound) {
+            true => images.flags,
+            false => wgpu::TextureFormatFeatureFlags::empty(),
+        };
         let target = target(&adapter.get_info(), &limits, features, images);
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
@@ -543,14 +554,15 @@ impl Inner {
             count: None,
         };
         let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform)];
+        let image = |access| wgpu::BindingType::StorageTexture {
+            access,
+            format: IMAGE,
+            view_dimension: wgpu::TextureViewDimension::D2,
+        };
         for i in 0..kernel.reads {
             let mut read = entry(i + 1, wgpu::BufferBindingType::Storage { read_only: true });
             if kernel.images.contains(&i) {
-                read.ty = wgpu::BindingType::StorageTexture {
-                    access: wgpu::StorageTextureAccess::ReadOnly,
-                    format: IMAGE,
-                    view_dimension: wgpu::TextureViewDimension::D2,
-                };
+                read.ty = image(wgpu::StorageTextureAccess::ReadOnly);
             }
             entries.push(read);
         }
@@ -559,6 +571,12 @@ impl Inner {
                 kernel.reads + 1 + i,
                 wgpu::BufferBindingType::Storage { read_only: false },
             ));
+        }
+        for _ in kernel.images.iter().filter(|&&i| i >= kernel.reads) {
+            entries.push(wgpu::BindGroupLayoutEntry {
+                ty: image(wgpu::StorageTextureAccess::ReadWrite),
+                ..entry(entries.len(), wgpu::BufferBindingType::Uniform)
+            });
         }
         let layout = self
             .device

@@ -5,10 +5,12 @@ use super::device::{IMAGE, Inner};
 use super::program::Place;
 use crate::graph::image::{self, TEXEL, WIDTH};
 
-/// The image of a buffer.
+/// The image of a buffer, or of a part of one.
 pub(super) struct Image {
     texture: wgpu::Texture,
     pub view: wgpu::TextureView,
+    /// Where the part starts, in bytes: a whole number of texels.
+    offset: u64,
 }
 
 /// Bytes of a row that carry values.
@@ -34,13 +36,32 @@ impl Image {
             view_formats: &[],
         });
         let view = texture.create_view(&Default::default());
-        Image { texture, view }
+        let offset = 0;
+        Image {
+            texture,
+            view,
+            offset,
+        }
     }
 
-    /// The image's part from row `y` on.
-    fn at_row(&self, y: u32) -> wgpu::TexelCopyTextureInfo<'_> {
+    /// What belongs to the part of the buffer from this byte on.
+    pub fn part(&self, offset: u64) -> Image {
+        Image {
+            texture: self.texture.clone(),
+            view: self.view.clone(),
+            offset: self.offset + offset,
+        }
+    }
+
+    /// The image from the texel on where this byte is.
+    fn at(&self, byte: u64) -> wgpu::TexelCopyTextureInfo<'_> {
+        let origin = wgpu::Origin3d {
+            x: (byte % ROW / TEXEL) as u32,
+            y: (byte / ROW) as u32,
+            z: 0,
+        };
         wgpu::TexelCopyTextureInfo {
-            origin: wgpu::Origin3d { x: 0, y, z: 0 },
+            origin,
             ..self.texture.as_image_copy()
         }
     }
@@ -49,17 +70,17 @@ impl Image {
     pub fn write(&self, inner: &Inner, data: &[f32]) {
         let mut bytes = bytemuck::cast_slice::<f32, u8>(data).to_vec();
         bytes.resize(bytes.len().next_multiple_of(TEXEL as usize), 0);
-        for (start, layout, size) in parts(bytes.len() as u64) {
-            let y = (start / ROW) as u32;
+        for (start, layout, size) in parts(self.offset, bytes.len() as u64) {
+            let to = self.at(self.offset + start);
             let queue = &inner.queue;
-            queue.write_texture(self.at_row(y), &bytes[start as usize..], layout, size);
+            queue.write_texture(to, &bytes[start as usize..], layout, size);
         }
     }
 
     /// Has it filled with what the buffer holds by then.
     pub fn copy(&self, encoder: &mut wgpu::CommandEncoder, from: &Place) {
-        for (start, layout, size) in parts(from.bytes) {
-            let y = (start / ROW) as u32;
+        for (start, layout, size) in parts(self.offset, from.bytes) {
+            let to = self.at(self.offset + start);
             let from = wgpu::TexelCopyBufferInfo {
                 buffer: &from.buffer,
                 layout: wgpu::TexelCopyBufferLayout {
@@ -67,16 +88,23 @@ impl Image {
                     ..layout
                 },
             };
-            encoder.copy_buffer_to_texture(from, self.at_row(y), size);
+            encoder.copy_buffer_to_texture(from, to, size);
         }
     }
 }
 
-/// The whole rows of so many bytes, then the rest: where each part starts, how
-/// it lies and its size.
-fn parts(bytes: u64) -> impl Iterator<Item = (u64, wgpu::TexelCopyBufferLayout, wgpu::Extent3d)> {
-    let rows = bytes / ROW;
-    let rest = bytes % ROW / TEXEL;
+/// So many bytes from `offset` on, cut into rectangles: what is left of a row, whole
+/// rows, what is left of the bytes. For each the byte where it starts (counted
+/// from `offset`), how it lies and its size.
+fn parts(
+    offset: u64,
+    bytes: u64,
+) -> impl Iterator<Item = (u64, wgpu::TexelCopyBufferLayout, wgpu::Extent3d)> {
+    let head = match offset % ROW {
+        0 => 0,
+        begun => (ROW - begun).min(bytes),
+    };
+    let rows = (bytes - head) / ROW;
     let part = |start: u64, width: u64, height: u64| {
         let layout = wgpu::TexelCopyBufferLayout {
             offset: 0,
@@ -84,12 +112,42 @@ fn parts(bytes: u64) -> impl Iterator<Item = (u64, wgpu::TexelCopyBufferLayout, 
             rows_per_image: None,
         };
         let size = wgpu::Extent3d {
-            width: width as u32,
+            width: (width / TEXEL) as u32,
             height: height as u32,
             depth_or_array_layers: 1,
         };
         (width * height > 0).then_some((start, layout, size))
     };
-    let whole = part(0, u64::from(WIDTH), rows);
-    whole.into_iter().chain(part(rows * ROW, rest, 1))
+    let done = head + rows * ROW;
+    let all = [
+        part(0, head, 1),
+        part(head, ROW, rows),
+        part(done, bytes - done, 1),
+    ];
+    all.into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every texel of a stretch is in one rectangle, at its place in the image.
+    #[test]
+    fn parts_cover_a_stretch_once() {
+        let width = u64::from(WIDTH);
+        for offset in [0, 1, 16, 500, 511, 512, 700, 1024, 1500] {
+            for texels in [0, 1, 3, 12, 511, 512, 513, 1024, 1100, 2048] {
+                let mut seen = Vec::new();
+                for (start, _, size) in parts(offset * TEXEL, texels * TEXEL) {
+                    let first = start / TEXEL;
+                    let x = (offset + first) % width;
+                    assert!(x + u64::from(size.width) <= width);
+                    assert!(size.height == 1 || (x, size.width) == (0, WIDTH));
+                    let count = u64::from(size.width) * u64::from(size.height);
+                    seen.extend(first..first + count);
+                }
+                assert_eq!(seen, (0..texels).collect::<Vec<_>>(), "{offset} {texels}");
+            }
+        }
+    }
 }

@@ -116,12 +116,16 @@ fn make_buffers(inner: &Inner, plan: &Plan) -> Vec<Place> {
         let image = imaged.then(|| Image::new(inner, &spec.label, spec.bytes()));
         let place = match spec.part_of {
             // The whole comes before its parts.
-            Some((whole, first)) => Place {
-                buffer: places[whole.index()].buffer.clone(),
-                offset: first as u64 * 4,
-                bytes: spec.bytes(),
-                image,
-            },
+            Some((whole, first)) => {
+                let (whole, offset) = (&places[whole.index()], first as u64 * 4);
+                let of_whole = whole.image.as_ref().map(|image| image.part(offset));
+                Place {
+                    buffer: whole.buffer.clone(),
+                    offset,
+                    bytes: spec.bytes(),
+                    image: image.or(of_whole),
+                }
+            }
             None => Place {
                 buffer: inner.buffer(&spec.label, spec.bytes(), usage),
                 offset: 0,
@@ -213,15 +217,24 @@ fn make_dispatches(
         }];
         let bound = step.inputs.iter().chain(&step.outputs);
         let images = &plan.kernels[step.kernel].images;
+        let mut resources = Vec::new();
+        let mut beside = Vec::new();
         for (i, id) in bound.enumerate() {
             let place = &buffers[id.index()];
             let image = place.image.as_ref().filter(|_| images.contains(&i));
+            let image = image.map(|image| wgpu::BindingResource::TextureView(&image.view));
+            match image {
+                Some(image) if i < step.inputs.len() => resources.push(image),
+                image => {
+                    resources.push(binding(place));
+                    beside.extend(image);
+                }
+            }
+        }
+        for resource in resources.into_iter().chain(beside) {
             entries.push(wgpu::BindGroupEntry {
-                binding: i as u32 + 1,
-                resource: match image {
-                    Some(image) => wgpu::BindingResource::TextureView(&image.view),
-                    None => binding(place),
-                },
+                binding: entries.len() as u32,
+                resource,
             });
         }
         inner.made.bind_groups.fetch_add(1, Ordering::Relaxed);
