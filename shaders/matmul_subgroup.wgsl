@@ -79,7 +79,14 @@ fn matmul_subgroup(
 //: end
 //: end
 //: end
-    for (var begin = j.k_begin; begin < j.k_end; begin += BLOCK) {
+    // Loops end where they are left: where a condition stands at the head, drivers
+    // in software run the body once more, for nobody, one time in 17 here.
+    var begin = j.k_begin;
+    loop {
+        // Nothing to add up: an inner axis of no elements.
+        if (begin >= j.k_end) {
+            break;
+        }
         let end = min(j.k_end, begin + BLOCK);
 //: repeat h in ROW_BLOCKS
 //: repeat l in LANES
@@ -90,7 +97,8 @@ fn matmul_subgroup(
 //: end
 //: end
 //: end
-        for (var k = begin; k < end; k += 4u) {
+        var k = begin;
+        loop {
 //: if K_ODD
             // The inner axis is not of whole fours: what is past its end is 0.
             let inside = vec4<u32>(k, k + 1u, k + 2u, k + 3u) < vec4<u32>(end);
@@ -123,6 +131,10 @@ fn matmul_subgroup(
 //: end
 //: end
 //: end
+            k += 4u;
+            if (k >= end) {
+                break;
+            }
         }
 //: repeat h in ROW_BLOCKS
 //: repeat l in LANES
@@ -133,6 +145,7 @@ fn matmul_subgroup(
 //: end
 //: end
 //: end
+        begin = end;
     }
 //: repeat h in ROW_BLOCKS
 //: repeat l in LANES
@@ -146,10 +159,15 @@ fn matmul_subgroup(
 //: if EPILOGUE
     // In a loop over what this lane has just stored: as many copies of an
     // epilogue as there are stores take a compiler as long as all the rest.
-    for (var row = j.row; row < min(j.row + ROWS, params.m); row += 1u) {
+    var row = j.row;
+    loop {
 //: repeat v in COLUMN_BLOCKS
         finish4(j, row, column{v});
 //: end
+        row += 1u;
+        if (row >= min(j.row + ROWS, params.m)) {
+            break;
+        }
     }
 //: end
 }
