@@ -22,6 +22,10 @@ impl Export {
         Ok(Export(path.to_path_buf()))
     }
 
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
     pub fn write(self, text: &str) -> Result<()> {
         wgrad::io::write(&self.0, text.as_bytes())
     }

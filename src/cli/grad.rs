@@ -16,69 +16,69 @@ use wgrad::{Error, Gpu, NodeId, Result, Tensor, io};
 use super::{EngineArgs, Outcome, output};
 
 /// What to differentiate, and on what.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub struct GradArgs {
     /// The network: PyTorch code, what print(model) shows, or a file of either
     #[arg(long, value_name = "TEXT|FILE")]
-    net: OsString,
+    pub(super) net: OsString,
 
     /// BCELoss, BCEWithLogitsLoss or MSELoss, with reduction='mean'|'sum'|'none'
     #[arg(long)]
-    loss: String,
+    pub(super) loss: String,
 
     /// A state dict: .pth or .safetensors; without it, PyTorch's own
     /// initialisation from --seed
     #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
+    pub(super) weights: Option<PathBuf>,
 
     /// The batch: .npy, .safetensors (FILE:KEY picks a tensor) or .csv
     #[arg(long, value_name = "FILE")]
-    input: OsString,
+    pub(super) input: OsString,
 
     /// The targets: .npy, .safetensors (FILE:KEY) or .csv
     #[arg(long, value_name = "FILE", required_unless_present = "target_column")]
-    target: Option<OsString>,
+    pub(super) target: Option<OsString>,
 
     /// The column of the --input CSV that holds the targets
     #[arg(long, value_name = "NAME|N", conflicts_with = "target")]
-    target_column: Option<String>,
+    pub(super) target_column: Option<String>,
 
     /// Save loss, output, value.<i>, grad.<i>, grad.input and grad.<key>
     #[arg(long, value_name = "FILE.safetensors")]
-    save: Option<PathBuf>,
+    pub(super) save: Option<PathBuf>,
 
     /// Write the WGSL of every kernel that runs, and the plan
     #[arg(long, value_name = "DIR", conflicts_with = "cpu")]
-    dump_shaders: Option<PathBuf>,
+    pub(super) dump_shaders: Option<PathBuf>,
 
     /// Show the worked solution
     #[arg(long)]
-    explain: bool,
+    pub(super) explain: bool,
 
     /// Do not compare with the CPU reference
     #[arg(long)]
-    no_check: bool,
+    pub(super) no_check: bool,
 
     /// Find the first value that is NaN or infinite: its element, what it was made
     /// of, and the likely reason. An --input that is not finite is then no error,
     /// and the exit code is what it is without this
     #[arg(long, conflicts_with = "cpu")]
-    trace_nonfinite: bool,
+    pub(super) trace_nonfinite: bool,
 
     /// The seed of the initial weights, as torch.manual_seed(S) [default: 0]
     #[arg(long, value_name = "S", value_parser = seed, allow_negative_numbers = true)]
-    seed: Option<Seed>,
+    pub(super) seed: Option<Seed>,
 }
 
 /// A seed as PyTorch takes it: from -2^63 to 2^64 - 1.
 #[derive(Clone, Copy, Default)]
-struct Seed {
-    given: i128,
+pub(super) struct Seed {
+    pub(super) given: i128,
     /// Negative ones in two's complement.
-    bits: u64,
+    pub(super) bits: u64,
 }
 
-fn seed(text: &str) -> Result<Seed, String> {
+pub(super) fn seed(text: &str) -> Result<Seed, String> {
     let given: i128 = text
         .parse()
         .map_err(|_| "no whole number; torch.manual_seed takes -2^63 to 2^64 - 1".to_string())?;
@@ -103,14 +103,7 @@ pub fn run(args: &GradArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcom
         check: !args.no_check,
     };
     if let Some(gpu) = &gpu {
-        let rows = match problem.input.dims() {
-            [] | [_] => 1,
-            [rows, ..] => *rows,
-        };
-        super::with_largest_batch(gpu, rows, |n| match n == rows {
-            true => plan(&prepared, gpu, detail),
-            false => plan(&problem.first_rows(n)?.prepare()?, gpu, detail),
-        })?;
+        check_memory(&problem, &prepared, gpu, detail)?;
     }
     if let (Some(folder), Some(gpu)) = (&args.dump_shaders, &gpu) {
         io::shaders::save(folder, &plan(&prepared, gpu, detail)?)?;
@@ -142,6 +135,23 @@ pub fn run(args: &GradArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcom
             overview: true,
         },
     )
+}
+
+/// Refuses what does not fit into the device's memory, and says which batch would.
+pub(super) fn check_memory(
+    problem: &Problem,
+    prepared: &Prepared,
+    gpu: &Gpu,
+    detail: Detail,
+) -> Result<()> {
+    let rows = match problem.input.dims() {
+        [] | [_] => 1,
+        [rows, ..] => *rows,
+    };
+    super::with_largest_batch(gpu, rows, |n| match n == rows {
+        true => plan(prepared, gpu, detail),
+        false => plan(&problem.first_rows(n)?.prepare()?, gpu, detail),
+    })
 }
 
 /// Looks for the first value that is not finite. It is told at once: what
@@ -181,28 +191,10 @@ fn save(path: &Path, solution: &Solution) -> Result<()> {
     Ok(())
 }
 
-fn read_problem(args: &GradArgs) -> Result<Problem> {
+pub(super) fn read_problem(args: &GradArgs) -> Result<Problem> {
     let network = Network::parse(&super::text_or_file(&args.net)?)?;
     let loss = Loss::parse(&args.loss)?;
-    let weights = match &args.weights {
-        Some(path) => {
-            let weights = read_weights(path)?;
-            let fits = network.check_weights(&weights);
-            fits.map_err(|e| Error::file(path, e.to_string()))?;
-            if args.seed.is_some() {
-                output::notice("--seed is not used: --weights gives the weights");
-            }
-            weights
-        }
-        None => {
-            let seed = args.seed.unwrap_or_default();
-            output::notice(&format!(
-                "no --weights: PyTorch's initialisation after torch.manual_seed({})",
-                seed.given
-            ));
-            network.init(seed.bits)?
-        }
-    };
+    let weights = weights(args, &network)?;
     let (input, from_csv) = read_input(args)?;
     let target = match (&args.target, from_csv) {
         (Some(target), _) => read_tensor(target, &["target", "y"])?,
@@ -222,6 +214,29 @@ fn read_problem(args: &GradArgs) -> Result<Problem> {
         weights,
         input,
         target,
+    })
+}
+
+/// The weights that are given, or PyTorch's initial ones.
+pub(super) fn weights(args: &GradArgs, network: &Network) -> Result<BTreeMap<String, Tensor>> {
+    Ok(match &args.weights {
+        Some(path) => {
+            let weights = read_weights(path)?;
+            let fits = network.check_weights(&weights);
+            fits.map_err(|e| Error::file(path, e.to_string()))?;
+            if args.seed.is_some() {
+                output::notice("--seed is not used: --weights gives the weights");
+            }
+            weights
+        }
+        None => {
+            let seed = args.seed.unwrap_or_default();
+            output::notice(&format!(
+                "no --weights: PyTorch's initialisation after torch.manual_seed({})",
+                seed.given
+            ));
+            network.init(seed.bits)?
+        }
     })
 }
 

@@ -7,8 +7,11 @@ mod check;
 mod exercise;
 mod export;
 mod grad;
+mod graph;
 mod inspect;
 mod output;
+mod problem;
+mod report;
 mod tune;
 
 use std::ffi::OsStr;
@@ -66,6 +69,11 @@ struct Cli {
 enum Command {
     /// Values and gradients of your own network on your own data
     Grad(grad::GradArgs),
+    /// A picture of a computation graph, of the exercise or of your own network: SVG,
+    /// DOT, Mermaid, JSON or text
+    Graph(graph::GraphArgs),
+    /// The worked solution of the exercise or of your own network as one HTML file
+    Report(report::ReportArgs),
     /// Time steps of networks on an adapter, each checked first
     Bench(bench::BenchArgs),
     /// Measure which kernels are the fastest for the products of a network, each
@@ -341,6 +349,8 @@ pub fn run() -> ExitCode {
     let result = match &cli.command {
         None => exercise::run(&cli.engine, cli.json),
         Some(Command::Grad(args)) => grad::run(args, &cli.engine, cli.json),
+        Some(Command::Graph(args)) => graph::run(args, &cli.engine, cli.json),
+        Some(Command::Report(args)) => report::run(args, &cli.engine, cli.json),
         Some(Command::Bench(args)) => bench::run(args, &cli.engine, cli.json),
         Some(Command::Tune(args)) => tune::run(args, &cli.engine, cli.json),
         Some(Command::Check(args)) => check::run(args, &cli.engine, cli.json),

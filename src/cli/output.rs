@@ -2,9 +2,10 @@
 
 use std::io::{ErrorKind, Write};
 
-use wgrad::report::{Report, json as as_json, text};
+use wgrad::report::{Report, json as as_json, text as as_text};
 use wgrad::{Error, Result, number};
 
+use super::export::Export;
 use super::{Color, Outcome};
 
 /// Decides on colours for both streams. `auto` heeds NO_COLOR and whether the
@@ -28,6 +29,22 @@ pub fn data(text: &str) -> Result<()> {
     }
 }
 
+/// Writes a text to the file that was asked for, or else to stdout.
+pub fn text(file: Option<Export>, text: &str) -> Result<()> {
+    match file {
+        Some(file) => {
+            let path = file.path().display().to_string();
+            file.write(text)?;
+            notice(&format!(
+                "wrote {path}, {}",
+                number::bytes(text.len() as u64)
+            ));
+            Ok(())
+        }
+        None => data(text),
+    }
+}
+
 /// Writes a JSON document to stdout.
 pub fn json(value: &serde_json::Value) -> Result<()> {
     data(&format!("{value:#}\n"))
@@ -47,17 +64,17 @@ pub fn report(report: &Report, in_json: bool, parts: Parts) -> Result<Outcome> {
     if in_json {
         json(&as_json::report(report))?;
     } else {
-        data(&text::heading(report))?;
+        data(&as_text::heading(report))?;
         if parts.worked {
-            data(&text::worked_solution(report))?;
+            data(&as_text::worked_solution(report))?;
         }
-        data(&text::sheet(report))?;
+        data(&as_text::sheet(report))?;
         if parts.overview {
-            data(&text::overview(report))?;
+            data(&as_text::overview(report))?;
         }
-        data(&text::nonfinite(report))?;
-        data(&text::failures(report))?;
-        data(&format!("\n{}", text::closing(report)))?;
+        data(&as_text::nonfinite(report))?;
+        data(&as_text::failures(report))?;
+        data(&format!("\n{}", as_text::closing(report)))?;
     }
     Ok(if report.tally().passed() {
         Outcome::Good

@@ -329,7 +329,7 @@ fn as_value(outcome: &tune::Outcome) -> Value {
 }
 
 /// The day by the system's clock, in UTC.
-fn today() -> String {
+pub(super) fn today() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     day(now.map_or(0, |since| since.as_secs() / 86_400))
 }

@@ -228,8 +228,10 @@ pub enum Operand {
 pub struct Rule {
     /// The formula (`1 / (1 + exp(-{0}))`).
     pub formula: String,
-    /// The local derivative by each input (`s * (1 - s)`), in words where no
-    /// formula is short enough.
+    /// The local derivative by each input, in words where no formula is short
+    /// enough. `{out}` is the op's own value (`{out} * (1 - {out})`). A rule with
+    /// `{g}`, the cotangent of the output, is not the derivative alone but what
+    /// becomes of the cotangent (`{g} @ {1}`).
     pub derivatives: Vec<String>,
 }
 

@@ -523,10 +523,19 @@ impl Op for Matmul {
             let mark = if transpose { "ᵀ" } else { "" };
             format!("{{{slot}}}{mark}")
         };
-        let (a, b) = (side("0", self.transpose_a), side("1", self.transpose_b));
+        let (ta, tb) = (self.transpose_a, self.transpose_b);
+        // As in `vjp`: the cotangent times the other side, turned where it must be.
+        let by_a = match ta {
+            true => format!("{} @ {}", side("1", tb), side("g", true)),
+            false => format!("{} @ {}", side("g", false), side("1", !tb)),
+        };
+        let by_b = match tb {
+            true => format!("{} @ {}", side("g", true), side("0", ta)),
+            false => format!("{} @ {}", side("0", !ta), side("g", false)),
+        };
         Rule {
-            formula: format!("{a} @ {b}"),
-            derivatives: vec![format!("g @ ({b})ᵀ"), format!("({a})ᵀ @ g")],
+            formula: format!("{} @ {}", side("0", ta), side("1", tb)),
+            derivatives: vec![by_a, by_b],
         }
     }
 

@@ -41,7 +41,7 @@ static SIGMOID_ROW: Row = Row {
         Ok(vec![Cotangent::Node(dx)])
     },
     formula: "1 / (1 + exp(-{0}))",
-    derivatives: &["s * (1 - s)"],
+    derivatives: &["{out} * (1 - {out})"],
 };
 
 // Four correctly rounded operations in a row.

@@ -114,6 +114,9 @@ pub struct Step {
     pub label: String,
     /// The node's op; of several nodes all ops in order.
     pub op: String,
+    /// The nodes whose values it computes, in order: none where it only ends what
+    /// a step before it began. Of several dispatches for one op each has its node.
+    pub nodes: Vec<NodeId>,
     /// Part of the forward or of the reverse walk.
     pub role: Role,
     /// Which of [`Plan::kernels`].

@@ -390,6 +390,7 @@ impl<'g> Planner<'g> {
         self.plan.steps.push(Step {
             label: node.label.clone(),
             op: ops.join(", "),
+            nodes: ids.to_vec(),
             role: node.role,
             kernel,
             params,

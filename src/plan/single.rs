@@ -44,6 +44,7 @@ pub(crate) fn single(
         steps: vec![Step {
             label: label.to_string(),
             op: label.to_string(),
+            nodes: Vec::new(),
             role: Role::Forward,
             kernel: 0,
             params,

@@ -63,7 +63,7 @@ fn values<T: Copy + Into<f64>>(shape: &[usize], list: &[T]) -> Value {
     })
 }
 
-fn of_tensor(tensor: &Tensor) -> Value {
+pub(super) fn of_tensor(tensor: &Tensor) -> Value {
     values(tensor.dims(), tensor.data())
 }
 

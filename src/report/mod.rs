@@ -6,7 +6,17 @@
 pub mod bench;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod card;
+#[cfg(feature = "pictures")]
+mod heat;
 pub mod json;
+#[cfg(feature = "pictures")]
+mod math;
+#[cfg(feature = "pictures")]
+pub mod page;
+#[cfg(feature = "pictures")]
+pub mod picture;
+#[cfg(feature = "pictures")]
+mod templates;
 #[cfg(feature = "cli")]
 pub mod text;
 

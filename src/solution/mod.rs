@@ -116,6 +116,17 @@ pub struct Detail {
     pub check: bool,
 }
 
+impl Prepared {
+    /// A short symbol for each node of the graph, by its place: `x`, `W0`, `h0`,
+    /// `L`, `dL/dh0`; the label where there is none.
+    ///
+    /// # Errors
+    /// None in practice: the nodes are the graph's own.
+    pub fn symbols(&self) -> Result<Vec<String>> {
+        symbols::assign(self)
+    }
+}
+
 impl Solution {
     /// The value with this public name.
     pub fn value(&self, name: &str) -> Option<&Tensor> {

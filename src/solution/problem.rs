@@ -166,4 +166,18 @@ impl Prepared {
             Some((id, node.label.as_str(), value))
         })
     }
+
+    /// Nodes and the nodes of their gradients, by their places in the graph, as far
+    /// as these have public names.
+    pub fn gradients(&self) -> impl Iterator<Item = (usize, usize)> {
+        let node = |name: &str| {
+            let found = self.named.iter().find(|(n, _)| n == name);
+            found.map(|(_, id)| *id)
+        };
+        self.named.iter().filter_map(move |(name, gradient)| {
+            let of = name.strip_prefix("grad.")?;
+            let of = node(&format!("value.{of}")).or_else(|| self.graph.find(of))?;
+            Some((of.index(), gradient.index()))
+        })
+    }
 }

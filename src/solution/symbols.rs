@@ -28,6 +28,14 @@ pub(super) fn assign(prepared: &Prepared) -> Result<Vec<String>> {
         symbols[id.index()] = format!("h{i}");
     }
     symbols[prepared.loss_node.index()] = "L".to_string();
+    // What a mean or a sum makes the loss of: the losses of single elements.
+    let loss = graph.node(prepared.loss_node)?;
+    if let (Some("mean" | "sum"), [each]) = (loss.op().map(|op| op.name()), &loss.inputs[..])
+        && prepared.layers.iter().all(|(_, id)| id != each)
+        && graph.node(*each)?.op().is_some()
+    {
+        symbols[each.index()] = "ℓ".to_string();
+    }
     // Cotangents are labelled after their primals, which come before them.
     for (id, node) in graph.nodes() {
         let primal = node

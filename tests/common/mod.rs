@@ -51,3 +51,22 @@ impl Random {
         Tensor::new(dims, data).unwrap()
     }
 }
+
+/// The path of a program that a test needs and Debian has as `package`. Without it
+/// the test is left out, which is said and counted; with WGRAD_ALL_TOOLS set, as in
+/// CI, that is a failure.
+pub fn tool(name: &str, package: &str, test: &str) -> Option<std::path::PathBuf> {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static SKIPPED: AtomicUsize = AtomicUsize::new(0);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file());
+    if found.is_none() {
+        let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
+        let words = format!("SKIPPED ({count}): {test} needs `{name}` (apt-get install {package})");
+        assert!(std::env::var_os("WGRAD_ALL_TOOLS").is_none(), "{words}");
+        eprintln!("{words}");
+    }
+    found
+}

@@ -53,10 +53,11 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Names what the last step does, where that is no op.
+    /// Names what the last step does, where that is no op and no node's value.
     fn call_last(&mut self, what: &str) {
         if let Some(step) = self.plan.steps.last_mut() {
             step.op = what.to_string();
+            step.nodes.clear();
         }
     }
 }

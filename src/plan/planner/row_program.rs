@@ -80,6 +80,9 @@ impl Planner<'_> {
             writes,
             program.workgroups,
         )?;
+        if let Some(step) = self.plan.steps.last_mut() {
+            step.nodes = region.members().collect();
+        }
         for (i, pass) in program.finish.into_iter().enumerate() {
             let to = parts.get(i + 1).copied().unwrap_or(sums);
             let kernel = self.kernel(pass.kernel);
@@ -91,6 +94,10 @@ impl Planner<'_> {
                 vec![to],
                 pass.workgroups,
             )?;
+            // It ends the sums of that kernel, which has their nodes.
+            if let Some(step) = self.plan.steps.last_mut() {
+                step.nodes.clear();
+            }
         }
         Ok(())
     }
