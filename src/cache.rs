@@ -11,6 +11,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::file::{Access, Draft};
 
 /// The folder of the user's caches for wgrad, after this system's custom:
 /// `$XDG_CACHE_HOME/wgrad` or `~/.cache/wgrad`, `~/Library/Caches/wgrad`,
@@ -81,10 +82,12 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder).map_err(wrong)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(wrong)?;
-    file.write_all(bytes).map_err(wrong)?;
-    file.persist(path).map_err(|e| wrong(e.error))?;
-    Ok(())
+    let mut draft = Draft::new(folder, Access::Private).map_err(wrong)?;
+    draft
+        .file()
+        .and_then(|file| file.write_all(bytes))
+        .map_err(wrong)?;
+    draft.finish(path).map_err(wrong)
 }
 
 /// Removes the oldest of the files of this kind and ending, so that `most` are

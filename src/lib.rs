@@ -26,18 +26,27 @@
 //! How far a result may be from the truth is derived and checked: [`run::cpu`]
 //! evaluates the same graph in float64 with a bound beside every value, and
 //! [`check`] compares. docs/ARCHITECTURE.md says how the modules lie on one
-//! another, docs/NUMERICS.md what is promised of the numbers.
+//! another, docs/NUMERICS.md what is promised of the numbers, docs/BROWSER.md how
+//! to call it where nothing may wait.
 
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
 
+/// The example of docs/BROWSER.md, run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/BROWSER.md")]
+struct InABrowser;
+
 pub mod autodiff;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod bench;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod cache;
 pub mod check;
 pub mod error;
 pub mod exercise;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod file;
 pub mod graph;
 pub mod io;
 pub mod nn;

@@ -20,6 +20,7 @@ use crate::run::Feeds;
 use crate::run::gpu::Gpu;
 
 /// The longest cases.json that is read.
+#[cfg(not(target_arch = "wasm32"))]
 const MOST_LISTING: u64 = 256 << 20;
 
 /// One case, as the file has it.
@@ -42,6 +43,26 @@ struct Listing {
     #[serde(default)]
     source: String,
     cases: Vec<Case>,
+}
+
+impl Listing {
+    /// From the text of the file `list`.
+    fn parse(text: &str, list: &Path) -> Result<Listing> {
+        let listing: Listing = serde_json::from_str(text).map_err(|e| {
+            Error::file(
+                list,
+                format!("no list of cases: {e}; write it again, or restore the file"),
+            )
+        })?;
+        // A run over nothing would pass and prove nothing.
+        if listing.cases.is_empty() {
+            return Err(Error::file(
+                list,
+                "it holds no case; put one into its list `cases`",
+            ));
+        }
+        Ok(listing)
+    }
 }
 
 /// A folder of cases with its tensors.
@@ -76,29 +97,32 @@ impl Folder {
     ///
     /// # Errors
     /// A file is missing or malformed.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn read(path: &Path) -> Result<Folder> {
         let list = path.join("cases.json");
-        let text = io::read_text(&list, MOST_LISTING)?;
-        let listing: Listing = serde_json::from_str(&text).map_err(|e| {
-            Error::file(
-                &list,
-                format!("no list of cases: {e}; write it again, or restore the file"),
-            )
-        })?;
-        // A run over nothing would pass and prove nothing.
-        if listing.cases.is_empty() {
-            return Err(Error::file(
-                &list,
-                "it holds no case; put one into its list `cases`",
-            ));
-        }
-        let tensors = path.join("cases.safetensors");
-        Ok(Folder {
+        let listing = Listing::parse(&io::read_text(&list, MOST_LISTING)?, &list)?;
+        let path = path.join("cases.safetensors");
+        Ok(Folder::of(listing, io::read(&path)?, path))
+    }
+
+    /// As [`read`](Folder::read), from the text of cases.json and the bytes of
+    /// cases.safetensors. Errors name these in the folder `path`.
+    ///
+    /// # Errors
+    /// One of them is malformed, or there is no case.
+    pub fn read_slices(text: &str, tensors: &[u8], path: &Path) -> Result<Folder> {
+        let listing = Listing::parse(text, &path.join("cases.json"))?;
+        let path = path.join("cases.safetensors");
+        Ok(Folder::of(listing, io::read_slice(tensors, &path)?, path))
+    }
+
+    fn of(listing: Listing, tensors: TensorFile, path: PathBuf) -> Folder {
+        Folder {
             source: listing.source,
             cases: listing.cases,
-            tensors: io::read(&tensors)?,
-            path: tensors,
-        })
+            tensors,
+            path,
+        }
     }
 
     /// Runs one case on a GPU: forward, then every gradient.

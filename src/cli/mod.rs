@@ -9,6 +9,7 @@ mod export;
 mod grad;
 mod graph;
 mod inspect;
+mod interrupt;
 mod output;
 mod problem;
 mod report;
@@ -345,6 +346,7 @@ fn code(error: &Error) -> u8 {
 /// Parses the command line and does what it says.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
+    interrupt::clean_up_when_stopped();
     output::set_color(cli.color);
     let result = match &cli.command {
         None => exercise::run(&cli.engine, cli.json),

@@ -35,6 +35,7 @@ pub struct Table {
 /// # Errors
 /// [`Error::File`], naming line and column: a cell that is no number or not
 /// finite, a row of another length, no rows, a target column that is not there.
+#[cfg(not(target_arch = "wasm32"))]
 pub fn read(path: &Path, target: Option<&ColumnRef>) -> Result<Table> {
     read_slice(&super::read_bytes(path, super::MOST_BYTES)?, path, target)
 }

@@ -5,18 +5,23 @@
 pub mod csv;
 mod npy;
 mod pth;
+#[cfg(not(target_arch = "wasm32"))]
 mod put;
 pub mod safetensors;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod shaders;
 
 use std::fmt;
+#[cfg(not(target_arch = "wasm32"))]
 use std::fs::File;
+#[cfg(not(target_arch = "wasm32"))]
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use half::{bf16, f16};
 
-pub use put::write;
+#[cfg(not(target_arch = "wasm32"))]
+pub use put::{check_writable, write};
 
 use crate::error::{Error, Result};
 use crate::number::{printable, show_wide};
@@ -24,6 +29,7 @@ use crate::tensor::Tensor;
 
 /// The largest file that is read. A state dict of this size has a quarter of a
 /// billion parameters.
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) const MOST_BYTES: u64 = 1 << 32;
 
 /// The type of a stored element, by PyTorch's names.
@@ -263,6 +269,7 @@ impl TensorFile {
 ///
 /// # Errors
 /// [`Error::File`]: it cannot be read, it is none of the kinds, or malformed.
+#[cfg(not(target_arch = "wasm32"))]
 pub fn read(path: &Path) -> Result<TensorFile> {
     read_slice(&read_bytes(path, MOST_BYTES)?, path)
 }
@@ -288,12 +295,14 @@ fn with_fix(reason: String, fix: &str) -> String {
 }
 
 /// The most that is read of what has no length: a pipe, a device.
+#[cfg(not(target_arch = "wasm32"))]
 const MOST_STREAM: u64 = 1 << 30;
 
 /// Reads a file of at most `most` bytes.
 ///
 /// # Errors
 /// [`Error::File`]: it cannot be read, or there is more.
+#[cfg(not(target_arch = "wasm32"))]
 pub fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>> {
     let failed = |e: std::io::Error| match e.kind() {
         ErrorKind::NotFound => Error::file(path, "there is no such file; check the path"),
@@ -329,6 +338,7 @@ pub fn read_bytes(path: &Path, most: u64) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// As [`read_bytes`], and for a file that is not UTF-8.
+#[cfg(not(target_arch = "wasm32"))]
 pub fn read_text(path: &Path, most: u64) -> Result<String> {
     String::from_utf8(read_bytes(path, most)?).map_err(|e| {
         Error::file(

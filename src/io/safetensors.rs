@@ -62,11 +62,24 @@ pub(super) fn read(bytes: &[u8]) -> Result<TensorFile, String> {
 ///
 /// # Errors
 /// [`Error::File`]: two tensors have one key, or the folder cannot be written.
+#[cfg(not(target_arch = "wasm32"))]
 pub fn save(
     path: &Path,
     tensors: &[(String, Tensor)],
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
+    super::write(path, &serialize(path, tensors, metadata)?)
+}
+
+/// As [`save`], to bytes. Errors name `path`.
+///
+/// # Errors
+/// [`Error::File`]: two tensors have one key.
+pub fn serialize(
+    path: &Path,
+    tensors: &[(String, Tensor)],
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<u8>> {
     let failed = |e: String| Error::file(path, e);
     let mut views: BTreeMap<&str, TensorView<'_>> = BTreeMap::new();
     for (key, tensor) in tensors {
@@ -80,8 +93,7 @@ pub fn save(
         }
     }
     let metadata: HashMap<String, String> = metadata.clone().into_iter().collect();
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| failed(e.to_string()))?;
-    super::write(path, &bytes)
+    safetensors::serialize(views, Some(metadata)).map_err(|e| failed(e.to_string()))
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod nodes;
 mod order;
 mod planner;
 mod rows;
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod single;
 mod wgsl;
 mod workgroup;

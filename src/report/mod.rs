@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use crate::check::cases::close;
 use crate::check::ulps;
 use crate::exercise::{Figure, Match};
+#[cfg(any(feature = "cli", not(target_arch = "wasm32")))]
 use crate::run::gpu::AdapterDescription;
 use crate::solution::{Engine, Solution, Step};
 use crate::trace::Finding;
@@ -146,6 +147,7 @@ impl Report {
 }
 
 /// An adapter, in two lines.
+#[cfg(any(feature = "cli", not(target_arch = "wasm32")))]
 fn adapter_lines(d: &AdapterDescription) -> String {
     let (name, kind, backend, driver) = (&d.name, &d.kind, &d.backend, &d.driver);
     format!("adapter  {name}\n         {kind}, {backend}, driver {driver}\n")
