@@ -216,7 +216,7 @@ impl Adapters {
         if self.found.is_empty() {
             return Err(Error::NoAdapter(none_at_all(
                 &selection.backends,
-                std::env::consts::OS,
+                HERE,
                 &linux_family(),
             )));
         }
@@ -308,11 +308,18 @@ fn names(backends: &[Backend]) -> String {
     names.join(", ")
 }
 
+/// What this runs on.
+#[cfg(not(target_arch = "wasm32"))]
+const HERE: &str = std::env::consts::OS;
+#[cfg(target_arch = "wasm32")]
+const HERE: &str = "browser";
+
 /// The backends that a system can have; nothing installs another.
 fn backends_of(os: &str) -> &'static [Backend] {
     match os {
         "macos" | "ios" => &[Backend::Metal],
         "windows" => &[Backend::Dx12, Backend::Vulkan, Backend::Gl],
+        "browser" => &[Backend::WebGpu],
         _ => &[Backend::Vulkan, Backend::Gl],
     }
 }
@@ -336,7 +343,10 @@ fn none_at_all(asked_for: &[Backend], os: &str, family: &str) -> String {
             names(there)
         ));
     }
-    text.push_str("; or run with --cpu to use the CPU reference alone");
+    text.push_str(match os {
+        "browser" => "; or evaluate the graph with run::cpu, the CPU reference",
+        _ => "; or run with --cpu to use the CPU reference alone",
+    });
     text
 }
 
@@ -372,6 +382,9 @@ fn install_hint(os: &str, family: &str) -> String {
         "windows" => "Windows has a software adapter (WARP) built in; if it is missing, run: \
                       DISM /Online /Add-Capability /CapabilityName:Tools.Graphics.DirectX~~~~0.0.1.0"
             .to_string(),
+        "browser" => "this page is given no WebGPU: serve it over https or from localhost, \
+                      and use a browser that has WebGPU, with its graphics acceleration on"
+            .to_string(),
         _ => "install a Vulkan driver for your GPU".to_string(),
     }
 }
@@ -389,6 +402,12 @@ mod tests {
         assert!(install_hint("linux", "gentoo").contains("lavapipe"));
         assert!(install_hint("macos", "").contains("Metal"));
         assert!(install_hint("windows", "").contains("WARP"));
+        let text = none_at_all(&[], "browser", "");
+        assert!(
+            text.contains("https") && text.contains("run::cpu"),
+            "{text}"
+        );
+        assert!(!text.contains("--cpu"), "{text}");
     }
 
     #[test]

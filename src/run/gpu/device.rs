@@ -2,23 +2,21 @@
 //! wgpu's ways of failing (panics, callbacks, scopes) into typed errors.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 #[cfg(not(target_arch = "wasm32"))]
-use std::sync::atomic::AtomicUsize;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-#[cfg(not(target_arch = "wasm32"))]
-use std::time::Instant;
 
-#[cfg(not(target_arch = "wasm32"))]
-use super::adapter::Backend;
 use super::adapter::{AdapterDescription, Adapters, Selection};
+use super::image::IMAGE;
+#[cfg(not(target_arch = "wasm32"))]
 use super::pipeline_cache::PipelineCache;
+use super::pipelines::Pipeline;
+#[cfg(not(target_arch = "wasm32"))]
+use super::signal::block_on;
 use crate::error::{Error, Result};
 use crate::graph::Target;
-use crate::plan::KernelSource;
 
 /// How a [`Gpu`] is opened.
 #[derive(Clone, PartialEq, Debug)]
@@ -32,7 +30,9 @@ pub struct GpuOptions {
     pub default_limits: bool,
     /// A folder in which the driver's compiled pipelines are kept for the next
     /// process, where the driver offers that; `None` touches no disk.
-    /// [`cache::user_folder`](crate::cache::user_folder) is the usual one.
+    /// [`cache::user_folder`](crate::cache::user_folder) is the usual one. Not in
+    /// a browser, which keeps them by itself.
+    #[cfg(not(target_arch = "wasm32"))]
     pub pipeline_cache: Option<PathBuf>,
     /// The bytes that a plan may take on the device; `None` for what there is,
     /// as far as that is known ([`Gpu::memory`]).
@@ -45,6 +45,7 @@ impl Default for GpuOptions {
             selection: Selection::default(),
             timeout: Duration::from_secs(600),
             default_limits: false,
+            #[cfg(not(target_arch = "wasm32"))]
             pipeline_cache: None,
             max_memory: None,
         }
@@ -89,22 +90,17 @@ pub(super) struct Inner {
     pub limits: wgpu::Limits,
     pub timeout: Duration,
     pub max_memory: Option<u64>,
-    description: AdapterDescription,
-    pipelines: Mutex<HashMap<(String, String), Arc<Pipeline>>>,
-    pipeline_cache: Option<PipelineCache>,
+    pub description: AdapterDescription,
+    pub pipelines: Mutex<HashMap<(String, String), Arc<Pipeline>>>,
+    #[cfg(not(target_arch = "wasm32"))]
+    pub pipeline_cache: Option<PipelineCache>,
     notices: Vec<String>,
     lost: Arc<Mutex<Option<String>>>,
     fault: Arc<Mutex<Option<Error>>>,
     planted: Mutex<Option<(u64, Fault)>>,
     /// The next wait ends as if its time were up.
-    stalled: AtomicBool,
+    pub stalled: AtomicBool,
     pub made: Counters,
-}
-
-/// A compute pipeline with the layout of its bindings.
-pub(super) struct Pipeline {
-    pub pipeline: wgpu::ComputePipeline,
-    pub layout: wgpu::BindGroupLayout,
 }
 
 #[derive(Default)]
@@ -117,7 +113,7 @@ pub(super) struct Counters {
 
 /// A lock that goes on after another thread's panic: what it guards is a plain
 /// value that is never left half-written.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -133,70 +129,20 @@ fn typed(error: wgpu::Error) -> Error {
 
 /// Features that make kernels faster or time them; each is used only where
 /// the adapter has it.
+#[cfg(not(target_arch = "wasm32"))]
 const WANTED: wgpu::Features = wgpu::Features::SUBGROUP
     .union(wgpu::Features::TIMESTAMP_QUERY)
     .union(wgpu::Features::PIPELINE_CACHE)
     .union(MORE_FORMATS);
 
+/// A browser's WGSL wants `enable subgroups;`, a line that wgpu's own compiler
+/// rejects, so kernels are without it; and there is no timing and no cache of ours.
+#[cfg(target_arch = "wasm32")]
+const WANTED: wgpu::Features = wgpu::Features::empty();
+
 /// What a kernel needs that reads and writes an image of [`IMAGE`]: WebGPU by
 /// itself allows one or the other.
 const MORE_FORMATS: wgpu::Features = wgpu::Features::TEXTURE_ADAPTER_SPECIFIC_FORMAT_FEATURES;
-
-/// How long a run's wait stays awake. Waking a thread, and the processor that it
-/// slept on, takes tens of microseconds: a third of a small network's step.
-#[cfg(not(target_arch = "wasm32"))]
-const AWAKE: Duration = Duration::from_micros(200);
-
-/// How late a sleeping thread may wake.
-#[cfg(not(target_arch = "wasm32"))]
-const LATE: Duration = Duration::from_micros(60);
-
-/// Threads that make pipelines, at most: memory for a compiler each.
-#[cfg(not(target_arch = "wasm32"))]
-const MOST_THREADS: usize = 16;
-
-/// What `make` makes of each item, in order, on so many threads. Of several
-/// errors it is that of the first item: items are taken in order, none after an
-/// error was seen, and all that were taken are waited for.
-#[cfg(not(target_arch = "wasm32"))]
-fn in_parallel<T: Sync, M: Send>(
-    threads: usize,
-    items: &[T],
-    make: impl Fn(&T) -> Result<M> + Sync,
-) -> Result<Vec<M>> {
-    let next = AtomicUsize::new(0);
-    let failed = AtomicBool::new(false);
-    let work = || {
-        let mut own = Vec::new();
-        while !failed.load(Ordering::Relaxed) {
-            let i = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(i) else { break };
-            let made = make(item);
-            failed.fetch_or(made.is_err(), Ordering::Relaxed);
-            own.push((i, made));
-        }
-        own
-    };
-    let mut made = std::thread::scope(|scope| {
-        // This thread is one of them.
-        let others: Vec<_> = (1..threads.min(items.len()))
-            // Where no thread is to be had, fewer do the work.
-            .filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok())
-            .collect();
-        let mut all = work();
-        for other in others {
-            match other.join() {
-                Ok(own) => all.extend(own),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        all
-    });
-    made.sort_by_key(|(i, _)| *i);
-    made.into_iter().map(|(_, made)| made).collect()
-}
-/// The format of images: four floats a texel.
-pub(super) const IMAGE: wgpu::TextureFormat = wgpu::TextureFormat::Rgba32Float;
 
 /// What a plan must know of a device with these features and limits.
 fn target(
@@ -236,7 +182,7 @@ impl Gpu {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn new() -> Result<Gpu> {
         let selection = Selection::from_env()?;
-        pollster::block_on(Gpu::open(GpuOptions {
+        block_on(Gpu::open(GpuOptions {
             selection,
             ..GpuOptions::default()
         }))
@@ -293,12 +239,16 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             lock(&fault_slot).get_or_insert(typed(error));
         }));
-        let has_cache = features.contains(wgpu::Features::PIPELINE_CACHE);
-        let folder = options.pipeline_cache.filter(|_| has_cache);
-        let (pipeline_cache, notice) = match folder {
-            Some(folder) => PipelineCache::open(&device, &adapter.get_info(), folder).await,
-            None => (None, None),
+        #[cfg(not(target_arch = "wasm32"))]
+        let (pipeline_cache, notice) = {
+            let has_cache = features.contains(wgpu::Features::PIPELINE_CACHE);
+            match options.pipeline_cache.filter(|_| has_cache) {
+                Some(folder) => PipelineCache::open(&device, &adapter.get_info(), folder).await,
+                None => (None, None),
+            }
         };
+        #[cfg(target_arch = "wasm32")]
+        let notice = None;
         Ok(Gpu {
             inner: Arc::new(Inner {
                 device,
@@ -308,6 +258,7 @@ impl Gpu {
                 max_memory: options.max_memory,
                 description,
                 pipelines: Mutex::new(HashMap::new()),
+                #[cfg(not(target_arch = "wasm32"))]
                 pipeline_cache,
                 notices: notice.into_iter().collect(),
                 lost,
@@ -399,6 +350,7 @@ impl Inner {
     }
 
     /// Whether the device can say when a pass began and ended.
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code))] // no timed runs there
     pub fn has_timestamps(&self) -> bool {
         let features = self.device.features();
         features.contains(wgpu::Features::TIMESTAMP_QUERY)
@@ -430,183 +382,6 @@ impl Inner {
         }
     }
 
-    /// Lets the device work until `submission` is done.
-    pub fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
-        self.poll(wgpu::PollType::Wait {
-            submission_index: Some(submission),
-            timeout: Some(self.timeout),
-        })
-    }
-
-    /// Asks the device for a short while whether it is `done`, without sleeping.
-    /// `usual` is what the same work took the last time, or 0: the first part of it
-    /// is slept through, for a driver in software, which needs this processor too.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn watch(&self, usual: Duration, done: impl Fn() -> bool) -> Result<()> {
-        let start = Instant::now();
-        if self.stalled.load(Ordering::Relaxed) {
-            return Ok(()); // the wait to come is the one to fail
-        }
-        let nap = (usual * 3 / 4).saturating_sub(LATE);
-        if nap > LATE && !done() {
-            std::thread::sleep(nap.min(self.timeout));
-        }
-        let awake = nap + AWAKE.max(usual / 2).min(10 * AWAKE);
-        while !done() && start.elapsed() < awake.min(self.timeout) {
-            self.poll(wgpu::PollType::Poll)?;
-            // A driver in software works on the same processors.
-            std::thread::yield_now();
-        }
-        Ok(())
-    }
-
-    fn poll(&self, poll: wgpu::PollType) -> Result<()> {
-        // wgpu panics here when a device is really lost, handler or not.
-        let polled = match self.stalled.swap(false, Ordering::Relaxed) {
-            true => Ok(Err(wgpu::PollError::Timeout)),
-            false => catch_unwind(AssertUnwindSafe(|| self.device.poll(poll))),
-        };
-        self.check()?;
-        match polled {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(wgpu::PollError::Timeout)) => Err(Error::Timeout(format!(
-                "the device was still busy after {} s",
-                self.timeout.as_secs_f32()
-            ))),
-            Ok(Err(error)) => Err(Error::Gpu(error.to_string())),
-            Err(_) => Err(Error::DeviceLost(
-                "the driver gave up while waiting".to_string(),
-            )),
-        }
-    }
-
-    /// The pipelines of these kernels, in their order.
-    ///
-    /// # Errors
-    /// That of the first kernel in the list that has one, however many have.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub async fn pipelines(&self, kernels: &[KernelSource]) -> Result<Vec<Arc<Pipeline>>> {
-        let threads = match self.description.backend {
-            // OpenGL's context belongs to one thread at a time.
-            Backend::Gl => 1,
-            _ => std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_THREADS)),
-        };
-        in_parallel(threads, kernels, |kernel| {
-            // Ready at once: only a browser makes one wait for errors. They
-            // belong to the thread that asks.
-            pollster::block_on(self.pipeline(kernel))
-        })
-    }
-
-    /// The pipelines of these kernels, in their order.
-    #[cfg(target_arch = "wasm32")]
-    pub async fn pipelines(&self, kernels: &[KernelSource]) -> Result<Vec<Arc<Pipeline>>> {
-        let mut made = Vec::with_capacity(kernels.len());
-        for kernel in kernels {
-            made.push(self.pipeline(kernel).await?);
-        }
-        Ok(made)
-    }
-
-    /// The pipeline of a kernel, made at its first use.
-    async fn pipeline(&self, kernel: &KernelSource) -> Result<Arc<Pipeline>> {
-        let key = (kernel.entry.clone(), kernel.source.clone());
-        if let Some(known) = lock(&self.pipelines).get(&key) {
-            return Ok(Arc::clone(known));
-        }
-        let made =
-            self.scoped(|| self.make_pipeline(kernel))
-                .await
-                .map_err(|error| match error {
-                    Error::Gpu(text) => Error::Gpu(format!("kernel `{}`: {text}", kernel.label)),
-                    other => other,
-                })?;
-        self.made.pipelines.fetch_add(1, Ordering::Relaxed);
-        let made = Arc::new(made);
-        lock(&self.pipelines).insert(key, Arc::clone(&made));
-        Ok(made)
-    }
-
-    /// Keeps the new pipelines for the next process, where that was asked for.
-    pub fn save_pipelines(&self) {
-        if let Some(Err(error)) = self.pipeline_cache.as_ref().map(PipelineCache::save) {
-            // The next process will compile them again: no reason to fail.
-            log::warn!("the compiled pipelines are not kept: {error}");
-        }
-    }
-
-    fn make_pipeline(&self, kernel: &KernelSource) -> Pipeline {
-        let label = Some(kernel.label.as_str());
-        let module = self
-            .device
-            .create_shader_module(wgpu::ShaderModuleDescriptor {
-                label,
-                source: wgpu::ShaderSource::Wgsl(kernel.source.as_str().into()),
-            });
-        let entry = |binding: usize, ty: wgpu::BufferBindingType| wgpu::BindGroupLayoutEntry {
-            binding: binding as u32,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer {
-                ty,
-                has_dynamic_offset: false,
-                min_binding_size: None,
-            },
-            count: None,
-        };
-        let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform)];
-        let image = |access| wgpu::BindingType::StorageTexture {
-            access,
-            format: IMAGE,
-            view_dimension: wgpu::TextureViewDimension::D2,
-        };
-        for i in 0..kernel.reads {
-            let mut read = entry(i + 1, wgpu::BufferBindingType::Storage { read_only: true });
-            if kernel.images.contains(&i) {
-                read.ty = image(wgpu::StorageTextureAccess::ReadOnly);
-            }
-            entries.push(read);
-        }
-        for i in 0..kernel.writes {
-            entries.push(entry(
-                kernel.reads + 1 + i,
-                wgpu::BufferBindingType::Storage { read_only: false },
-            ));
-        }
-        for _ in kernel.images.iter().filter(|&&i| i >= kernel.reads) {
-            entries.push(wgpu::BindGroupLayoutEntry {
-                ty: image(wgpu::StorageTextureAccess::ReadWrite),
-                ..entry(entries.len(), wgpu::BufferBindingType::Uniform)
-            });
-        }
-        let layout = self
-            .device
-            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-                label,
-                entries: &entries,
-            });
-        let pipeline_layout = self
-            .device
-            .create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                label,
-                bind_group_layouts: &[Some(&layout)],
-                ..Default::default()
-            });
-        let pipeline = self
-            .device
-            .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label,
-                layout: Some(&pipeline_layout),
-                module: &module,
-                entry_point: Some(&kernel.entry),
-                compilation_options: Default::default(),
-                cache: self
-                    .pipeline_cache
-                    .as_ref()
-                    .map(PipelineCache::for_a_new_one),
-            });
-        Pipeline { pipeline, layout }
-    }
-
     /// A new buffer.
     pub fn buffer(&self, label: &str, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
         self.made.buffers.fetch_add(1, Ordering::Relaxed);
@@ -616,58 +391,5 @@ impl Inner {
             usage,
             mapped_at_creation: false,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Barrier;
-
-    #[test]
-    fn items_are_made_side_by_side_and_come_in_order() {
-        // Two that wait for each other need two threads.
-        let both = Barrier::new(2);
-        let made = in_parallel(2, &[3, 4], |n| {
-            both.wait();
-            Ok(n * 10)
-        });
-        assert_eq!(made.unwrap(), [30, 40]);
-        let items: Vec<usize> = (0..100).collect();
-        for threads in [0, 1, 3, 200] {
-            let made = in_parallel(threads, &items, |n| Ok(*n)).unwrap();
-            assert_eq!(made, items);
-        }
-        assert!(in_parallel(4, &[] as &[u8], |_| Ok(())).unwrap().is_empty());
-    }
-
-    #[test]
-    fn of_two_errors_the_first_in_order_is_told() {
-        let both = Barrier::new(2);
-        let second_is_done = Barrier::new(2);
-        let made = in_parallel(2, &[0, 1, 2, 3], |n| -> Result<()> {
-            both.wait();
-            if *n == 0 {
-                second_is_done.wait();
-            }
-            if *n == 1 {
-                second_is_done.wait();
-            }
-            Err(Error::Gpu(n.to_string()))
-        });
-        assert_eq!(made, Err(Error::Gpu("0".to_string())));
-    }
-
-    #[test]
-    fn nothing_is_begun_after_an_error() {
-        let begun = AtomicUsize::new(0);
-        let made = in_parallel(1, &[0, 1, 2], |n| {
-            match begun.fetch_add(1, Ordering::Relaxed) {
-                0 => Ok(*n),
-                _ => Err(Error::Gpu(n.to_string())),
-            }
-        });
-        assert_eq!(made, Err(Error::Gpu("1".to_string())));
-        assert_eq!(begun.into_inner(), 2);
     }
 }

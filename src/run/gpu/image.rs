@@ -1,9 +1,12 @@
 //! Images of buffers on the device (`graph::image`): made with a program, filled
 //! by the host or by copies of what a step computed.
 
-use super::device::{IMAGE, Inner};
+use super::device::Inner;
 use super::program::Place;
 use crate::graph::image::{self, TEXEL, WIDTH};
+
+/// The format of images: four floats a texel.
+pub(super) const IMAGE: wgpu::TextureFormat = wgpu::TextureFormat::Rgba32Float;
 
 /// The image of a buffer, or of a part of one.
 pub(super) struct Image {
@@ -68,12 +71,23 @@ impl Image {
 
     /// Fills it with what the host gives.
     pub fn write(&self, inner: &Inner, data: &[f32]) {
-        let mut bytes = bytemuck::cast_slice::<f32, u8>(data).to_vec();
-        bytes.resize(bytes.len().next_multiple_of(TEXEL as usize), 0);
-        for (start, layout, size) in parts(self.offset, bytes.len() as u64) {
-            let to = self.at(self.offset + start);
-            let queue = &inner.queue;
-            queue.write_texture(to, &bytes[start as usize..], layout, size);
+        // A texel that the values fill in part is written by itself.
+        let (whole, rest) = data.split_at(data.len() / 4 * 4);
+        self.write_at(inner, self.offset, bytemuck::cast_slice(whole));
+        if !rest.is_empty() {
+            let mut last = [0.0f32; 4];
+            last[..rest.len()].copy_from_slice(rest);
+            let done = 4 * whole.len() as u64;
+            self.write_at(inner, self.offset + done, bytemuck::cast_slice(&last));
+        }
+    }
+
+    /// Writes whole texels from the one on where this byte is.
+    fn write_at(&self, inner: &Inner, first: u64, bytes: &[u8]) {
+        for (start, layout, size) in parts(first, bytes.len() as u64) {
+            let from = &bytes[start as usize..];
+            let to = self.at(first + start);
+            inner.queue.write_texture(to, from, layout, size);
         }
     }
 

@@ -11,9 +11,12 @@ mod clock;
 mod device;
 mod image;
 mod memory;
+#[cfg(not(target_arch = "wasm32"))]
 mod pipeline_cache;
+mod pipelines;
 mod program;
 mod signal;
+mod waiting;
 
 pub use adapter::{AdapterDescription, Adapters, Backend, DeviceKind, Selection};
 pub use clock::Timing;

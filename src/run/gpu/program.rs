@@ -2,19 +2,25 @@
 //! before the first one, and a run is one submission.
 
 mod compile;
+mod outputs;
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
 #[cfg(not(target_arch = "wasm32"))]
 use std::time::Instant;
 
 use self::compile::write;
+pub use self::outputs::Outputs;
 use super::clock::Clock;
 #[cfg(not(target_arch = "wasm32"))]
 use super::clock::Timing;
-use super::device::{Fault, Gpu, Inner, Pipeline};
+use super::device::{Fault, Gpu};
 use super::image::Image;
+use super::pipelines::Pipeline;
 use super::signal::Signal;
+#[cfg(not(target_arch = "wasm32"))]
+use super::signal::block_on;
 use crate::error::{Error, Result};
 use crate::graph::NodeId;
 use crate::plan::{BufferId, Plan, stride};
@@ -23,35 +29,6 @@ use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 use std::sync::Arc;
-
-/// The values that a program reads back, filled anew by each run.
-#[derive(Clone, Debug)]
-pub struct Outputs {
-    values: Vec<(NodeId, String, Tensor)>,
-}
-
-impl Outputs {
-    /// The value of a node that the program was compiled to read back.
-    pub fn get(&self, node: NodeId) -> Result<&Tensor> {
-        let found = self.values.iter().find(|(id, _, _)| *id == node);
-        found
-            .map(|(_, _, value)| value)
-            .ok_or_else(|| not_an_output(node))
-    }
-
-    /// The value of the node with this label.
-    pub fn find(&self, label: &str) -> Option<&Tensor> {
-        let found = self.values.iter().find(|(_, l, _)| l == label);
-        found.map(|(_, _, value)| value)
-    }
-
-    /// All values with their labels, in the order of compiling.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Tensor)> {
-        self.values
-            .iter()
-            .map(|(_, label, value)| (label.as_str(), value))
-    }
-}
 
 struct Dispatch {
     pipeline: Arc<Pipeline>,
@@ -79,6 +56,11 @@ pub(super) struct Place {
 pub struct Program {
     gpu: Gpu,
     plan: Plan,
+    /// Where each label is among the plan's feeds.
+    feeds: HashMap<String, usize>,
+    /// A leaf's values with the gaps that replicas have between them; kept so that
+    /// the next value needs no memory.
+    padded: Vec<f32>,
     buffers: Vec<Place>,
     dispatches: Vec<Dispatch>,
     segments: Vec<Segment>,
@@ -93,6 +75,7 @@ pub struct Program {
     /// How long the last run's wait took, and of how many steps.
     usual: (u32, Duration),
     /// Made by the first timed run, where the adapter has timestamps.
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code))] // no timed runs there
     clock: Option<Clock>,
 }
 
@@ -109,21 +92,25 @@ impl Program {
     /// # Errors
     /// There is no such leaf in the plan, or the shape is another.
     pub fn set(&mut self, label: &str, value: &Tensor) -> Result<()> {
-        let place = self.plan.feeds.iter().position(|f| f.label == label);
-        let Some(i) = place else {
+        let Some(&i) = self.feeds.get(label) else {
             let known: Vec<_> = self.plan.feeds.iter().map(|f| f.label.as_str()).collect();
             return Err(Error::Graph(format!(
                 "this program takes no value `{label}`; it takes {}",
                 known.join(", ")
             )));
         };
+        self.fill(i, value)
+    }
+
+    /// Gives the leaf at this place its value.
+    fn fill(&mut self, i: usize, value: &Tensor) -> Result<()> {
         let feed = &self.plan.feeds[i];
+        let label = feed.label.as_str();
         let replicas = self.plan.replicas;
-        let for_each = replicas > 1 && *value.shape() != feed.shape;
-        if for_each {
+        let of_each = (&replicas, feed.shape.dims());
+        let for_each = replicas > 1 && value.dims().split_first() == Some(of_each);
+        if !for_each && *value.shape() != feed.shape {
             check_feed(label, &of_all(&feed.shape, replicas)?, value)?;
-        } else {
-            check_feed(label, &feed.shape, value)?;
         }
         self.gpu.inner.check()?;
         let place = &self.buffers[feed.buffer.index()];
@@ -131,12 +118,14 @@ impl Program {
         if replicas == 1 || (for_each && stride(numel) == numel) {
             write(&self.gpu.inner, place, value.data());
         } else {
-            let mut all = vec![0.0; padded(numel, replicas)];
-            for (i, own) in all.chunks_mut(stride(numel).max(1)).enumerate() {
+            self.padded.clear();
+            self.padded.resize(padded(numel, replicas), 0.0);
+            let each = self.padded.chunks_mut(stride(numel).max(1));
+            for (i, own) in each.enumerate() {
                 let first = if for_each { i * numel } else { 0 };
                 own[..numel].copy_from_slice(&value.data()[first..first + numel]);
             }
-            write(&self.gpu.inner, place, &all);
+            write(&self.gpu.inner, place, &self.padded);
         }
         self.given[i] = true;
         Ok(())
@@ -145,10 +134,9 @@ impl Program {
     /// Gives every leaf of the plan its value; values for other leaves are
     /// left alone.
     pub fn set_all(&mut self, feeds: &Feeds) -> Result<()> {
-        let labels: Vec<_> = self.plan.feeds.iter().map(|f| f.label.clone()).collect();
-        for label in labels {
-            if let Some(value) = feeds.get(&label) {
-                self.set(&label, value)?;
+        for i in 0..self.plan.feeds.len() {
+            if let Some(value) = feeds.get(&self.plan.feeds[i].label) {
+                self.fill(i, value)?;
             }
         }
         Ok(())
@@ -162,7 +150,7 @@ impl Program {
     /// [`Error::Timeout`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn run(&mut self) -> Result<&Outputs> {
-        pollster::block_on(self.run_async())
+        block_on(self.run_async())
     }
 
     /// As [`run`](Program::run), to be awaited.
@@ -183,7 +171,7 @@ impl Program {
     /// among the outputs.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn run_steps(&mut self, steps: u32, read: &[NodeId]) -> Result<&Outputs> {
-        pollster::block_on(self.run_steps_async(steps, read))
+        block_on(self.run_steps_async(steps, read))
     }
 
     /// As [`run_steps`](Program::run_steps), to be awaited.
@@ -199,7 +187,7 @@ impl Program {
     /// As [`run_steps`](Program::run_steps).
     #[cfg(not(target_arch = "wasm32"))]
     pub fn time_steps(&mut self, steps: u32, read: &[NodeId]) -> Result<Timing> {
-        pollster::block_on(self.time_steps_async(steps, read))
+        block_on(self.time_steps_async(steps, read))
     }
 
     /// As [`time_steps`](Program::time_steps), to be awaited. Not in a browser,
@@ -250,11 +238,8 @@ impl Program {
         }
         self.reading.fill(false);
         for &node in read {
-            let place = self.plan.outputs.iter().position(|o| o.node == node);
-            let Some(i) = place else {
-                return Err(not_an_output(node));
-            };
-            self.reading[i] = true;
+            let place = self.outputs.place(node)?;
+            self.reading[place] = true;
         }
         Ok(())
     }
@@ -397,7 +382,7 @@ impl Program {
             let mut start = 0;
             let outputs = self.plan.outputs.iter().zip(&mut self.outputs.values);
             let sized = outputs.zip(&self.sizes).zip(&self.reading);
-            for (((output, (_, _, value)), &size), _) in sized.filter(|(_, reading)| **reading) {
+            for (((output, value), &size), _) in sized.filter(|(_, reading)| **reading) {
                 let from: &[f32] = bytemuck::cast_slice(&view[start..start + size as usize]);
                 let numel = output.shape.numel();
                 // Without replicas this is one chunk, of all that there is.
@@ -432,43 +417,4 @@ fn of_all(shape: &Shape, replicas: usize) -> Result<Shape> {
 /// Whether a thing is marked to be read back.
 fn picked<T>((_, reading): &(T, &bool)) -> bool {
     **reading
-}
-
-fn not_an_output(node: NodeId) -> Error {
-    Error::Graph(format!(
-        "node {node} is not among the outputs that this program was compiled for; name it when you \
-         compile"
-    ))
-}
-
-impl Inner {
-    /// Maps the first `size` bytes of `buffer` for reading once `submission`
-    /// is done; the answer comes by `signal`. The caller unmaps, also after an
-    /// error. `usual` is what the same work took before, or 0.
-    pub async fn map(
-        &self,
-        buffer: &wgpu::Buffer,
-        size: u64,
-        submission: wgpu::SubmissionIndex,
-        signal: &Arc<Signal>,
-        usual: Duration,
-    ) -> Result<()> {
-        let sender = signal.arm();
-        buffer.map_async(wgpu::MapMode::Read, ..size, move |result| {
-            sender.send(result.map_err(|e| format!("mapping failed: {e}")));
-        });
-        #[cfg(not(target_arch = "wasm32"))]
-        self.watch(usual, || signal.is_answered())?;
-        // The answer may come from another thread's wait, a moment after ours;
-        // in a browser it comes by itself.
-        if !signal.is_answered() {
-            self.wait(submission)?;
-        }
-        let answer = signal.answer().await;
-        if answer.is_err() {
-            // What wgpu has to say of it is this run's error, not the next one's.
-            self.check()?;
-        }
-        answer.map_err(Error::DeviceLost)
-    }
 }

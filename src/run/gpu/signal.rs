@@ -2,8 +2,14 @@
 //! once for a program and used by its every run, so that waiting takes no
 //! memory; a channel for one answer would be made anew each time.
 
+#[cfg(not(target_arch = "wasm32"))]
+use std::future::Future;
 use std::future::poll_fn;
+#[cfg(not(target_arch = "wasm32"))]
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+#[cfg(not(target_arch = "wasm32"))]
+use std::task::Context;
 use std::task::{Poll, Waker};
 
 /// What came of a wish: done, or why not.
@@ -18,6 +24,19 @@ struct State {
     turn: u64,
     answer: Option<Answer>,
     waker: Option<Waker>,
+}
+
+/// Waits for a future. One that is ready at the first look, as a run is, takes no
+/// memory for a waker.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let mut unheard = Context::from_waker(Waker::noop());
+    match future.as_mut().poll(&mut unheard) {
+        Poll::Ready(output) => output,
+        // Polled again there, with a waker that is heard.
+        Poll::Pending => pollster::block_on(future),
+    }
 }
 
 /// The other end, to be used once. Dropped unused, it says so.

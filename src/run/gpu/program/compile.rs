@@ -1,10 +1,12 @@
 //! Compiling a plan: everything that its runs need is made here, once.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Dispatch, Outputs, Place, Program, Segment, of_all, padded};
+use super::outputs::Outputs;
+use super::{Dispatch, Place, Program, Segment, padded};
 use crate::error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::graph::Graph;
@@ -12,9 +14,11 @@ use crate::graph::Graph;
 use crate::graph::NodeId;
 use crate::graph::image::size;
 use crate::plan::{Content, Output, Plan, image};
-use crate::run::gpu::device::{Gpu, Inner, Pipeline};
+use crate::run::gpu::device::{Gpu, Inner};
 use crate::run::gpu::image::Image;
-use crate::tensor::Tensor;
+use crate::run::gpu::pipelines::Pipeline;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::run::gpu::signal::block_on;
 
 impl Gpu {
     /// Compiles the part of `graph` that `outputs` need, and waits for it.
@@ -25,7 +29,7 @@ impl Gpu {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn compile(&self, graph: &Graph, outputs: &[NodeId]) -> Result<Program> {
         let plan = Plan::with_target(graph, outputs, self.target())?;
-        pollster::block_on(self.compile_plan(plan))
+        block_on(self.compile_plan(plan))
     }
 
     /// Makes all that `plan` needs.
@@ -35,6 +39,7 @@ impl Gpu {
         self.check_memory(&plan)?;
         let buffers = inner.scoped(|| make_buffers(inner, &plan)).await?;
         let pipelines = inner.pipelines(&plan.kernels).await?;
+        #[cfg(not(target_arch = "wasm32"))]
         inner.save_pipelines();
         let segments = segments(&plan);
         let dispatches = inner
@@ -54,10 +59,11 @@ impl Gpu {
         let staging = inner
             .scoped(|| inner.buffer("staging", size.max(16), usage))
             .await?;
-        let mut values = Vec::with_capacity(plan.outputs.len());
-        for output in &plan.outputs {
-            let shape = of_all(&output.shape, plan.replicas)?;
-            values.push((output.node, output.label.clone(), Tensor::full(&shape, 0.0)));
+        let outputs = Outputs::of(&plan)?;
+        // Of feeds with one label the first is meant.
+        let mut feeds = HashMap::with_capacity(plan.feeds.len());
+        for (i, feed) in plan.feeds.iter().enumerate() {
+            feeds.entry(feed.label.clone()).or_insert(i);
         }
         Ok(Program {
             gpu: self.clone(),
@@ -65,11 +71,13 @@ impl Gpu {
             reading: vec![true; plan.outputs.len()],
             sizes,
             plan,
+            feeds,
+            padded: Vec::new(),
             segments,
             buffers,
             dispatches,
             staging,
-            outputs: Outputs { values },
+            outputs,
             signal: Arc::default(),
             usual: (0, Duration::ZERO),
             clock: None,
