@@ -124,6 +124,7 @@ fn faults() -> Vec<Fault> {
                             Tensor::new(&[elements], vec![0.0; elements]).unwrap(),
                         ),
                         part_of: None,
+                        apart: None,
                     });
                 }
             },

@@ -22,7 +22,9 @@ pub(super) fn apply(plan: &mut Plan, share: bool) {
     let lives = lives(plan);
     plan.peak_bytes = peak(plan, &lives);
     if share {
-        let piece = pieces(plan, &lives);
+        let elements: Vec<usize> = plan.buffers.iter().map(|b| b.elements).collect();
+        let mut piece = pieces(plan, &lives);
+        list(plan, &mut piece, &elements);
         merge(plan, &piece);
     }
     // Images are alive always: what is read as one is read often.
@@ -116,6 +118,28 @@ fn pieces(plan: &mut Plan, lives: &[Option<Life>]) -> Vec<usize> {
         spec.elements = elements;
     }
     piece
+}
+
+/// Where a buffer with parts shares its memory with one that has none, lists that
+/// one as a part, too: a buffer with parts holds them and nothing else.
+fn list(plan: &mut Plan, piece: &mut Vec<usize>, elements: &[usize]) {
+    let mut has_parts = vec![false; plan.buffers.len()];
+    let mut mixed = vec![false; plan.buffers.len()];
+    for (whole, _) in plan.buffers.iter().filter_map(|b| b.part_of) {
+        has_parts[whole.index()] = true;
+        mixed[piece[whole.index()]] = true;
+    }
+    let is_part = |i: usize| plan.buffers[i].part_of.is_some();
+    let alone = |&i: &usize| mixed[piece[i]] && !has_parts[i] && !is_part(i);
+    let alone: Vec<usize> = (0..piece.len()).filter(alone).collect();
+    for i in alone {
+        plan.buffers.push(BufferSpec {
+            elements: elements[i],
+            part_of: Some((BufferId(i as u32), 0)),
+            ..plan.buffers[i].clone()
+        });
+        piece.push(plan.buffers.len() - 1);
+    }
 }
 
 /// Makes one buffer of those that share, and renumbers all.
