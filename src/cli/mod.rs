@@ -11,6 +11,7 @@ mod graph;
 mod inspect;
 mod output;
 mod problem;
+mod progress;
 mod report;
 mod tune;
 

@@ -73,8 +73,8 @@ pub struct BufferSpec {
     /// multiple of [`SLICE`]); `None` if it has memory of its own.
     pub part_of: Option<(BufferId, usize)>,
     /// Elements from the value of one replica to that of the next, where each
-    /// replica has a stretch of its own; this is then the first's. Of one network
-    /// alone a value that is only in the image of its buffer.
+    /// replica has a stretch of its own; this is then the first's. A buffer with an
+    /// image has such values in the image alone.
     pub apart: Option<usize>,
 }
 

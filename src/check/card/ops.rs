@@ -62,7 +62,7 @@ pub(super) fn examine(examiner: &mut Examiner<'_>) -> Result<Section> {
     let mut random = Random::new(1);
     for family in ops::ALL {
         if family.ops.iter().any(|name| examiner.wants(name)) {
-            (examiner.progress)(family.name);
+            examiner.progress(family.name);
         }
         let mut seen = BTreeSet::new();
         for (n, mut sample) in (family.samples)().into_iter().enumerate() {

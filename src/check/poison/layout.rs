@@ -257,6 +257,10 @@ impl Memory {
     /// Adds the value of a buffer, or those of all replicas.
     fn add(&mut self, plan: &Plan, id: BufferId, feeds: &Feeds) -> Result<()> {
         let spec = &plan.buffers[id.index()];
+        let in_image = |(whole, _): (BufferId, usize)| imaged(plan)[whole.index()];
+        if spec.apart.is_some() && spec.part_of.is_some_and(in_image) {
+            return Ok(()); // in the buffer is nothing
+        }
         let first = APRON + spec.part_of.map_or(0, |(_, first)| first);
         let fed = plan.feeds.iter().find(|f| f.buffer == id);
         let read = plan.outputs.iter().find(|o| o.buffer == id);
