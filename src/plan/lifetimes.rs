@@ -305,6 +305,40 @@ mod tests {
         );
     }
 
+    /// A value shares the memory of sums, of which there is a part: both are parts
+    /// of it then.
+    #[test]
+    fn what_shares_memory_with_parts_is_a_part() {
+        let mut g = Graph::new();
+        let x = g.input("x", &[10, 10]).unwrap();
+        let mut y = x;
+        for _ in 0..3 {
+            y = g.matmul(y, x).unwrap();
+        }
+        let mut plan = plan(&g, &[y], false, false);
+        let [a, b] = [plan.steps[0].outputs[0], plan.steps[1].outputs[0]];
+        // The second product becomes a part of a buffer, and the first is not needed
+        // any more when it is written.
+        plan.steps[1].inputs[0] = plan.feeds[0].buffer;
+        let whole = BufferId(plan.buffers.len() as u32);
+        plan.buffers.push(BufferSpec {
+            label: "sums".to_string(),
+            ..plan.buffers[b.index()].clone()
+        });
+        plan.buffers[b.index()].part_of = Some((whole, 0));
+        plan.buffers[a.index()].elements = 70;
+        apply(&mut plan, true);
+        let shared = plan.buffers.iter().position(|s| s.label.contains("sums"));
+        let shared = BufferId(shared.unwrap() as u32);
+        assert_eq!(plan.buffers[shared.index()].elements, 100, "{plan}");
+        let parts = plan
+            .buffers
+            .iter()
+            .filter(|s| s.part_of == Some((shared, 0)));
+        let sizes: Vec<_> = parts.map(|s| s.elements).collect();
+        assert_eq!(sizes, [100, 70], "{plan}");
+    }
+
     #[test]
     fn what_is_read_back_is_never_shared() {
         let mut g = Graph::new();

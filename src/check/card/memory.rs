@@ -1,7 +1,7 @@
 //! Memory: whether the plans of the other sections write all that they must, and
-//! nothing else ([`poison`]). Each plan that is judged there is run here as well,
-//! as it is and with a place of its own for every value; networks also side by
-//! side.
+//! nothing else ([`poison`]). Each plan that is judged there, on random values, is
+//! run here as well, as it is and with a place of its own for every value; networks
+//! also side by side.
 
 use super::programs::NETS;
 use super::run::{Subject, Way};

@@ -108,6 +108,7 @@ fn each_kernel(
             feeds: &feeds,
             target: &target,
             what: &format!("{problem}, batch {batch:?}"),
+            memory: true,
         };
         examiner.judge(&subject, &[Way::Each], section)?;
     }
@@ -164,6 +165,7 @@ fn one(
             feeds: &feeds,
             target: examiner.gpu.target(),
             what: &format!("{:?}, {}", sample.shapes, filling.name()),
+            memory: filling == Filling::Random,
         };
         examiner.judge(&subject, &[Way::Each], section)?;
     }

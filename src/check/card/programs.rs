@@ -118,6 +118,7 @@ pub(super) fn examine(examiner: &mut Examiner<'_>) -> Result<Section> {
                 feeds: &step.feeds,
                 target: examiner.gpu.target(),
                 what: &format!("batch {batch}"),
+                memory: true,
             };
             let ways = [
                 Way::Each,

@@ -73,6 +73,8 @@ pub(super) struct Subject<'a> {
     pub target: &'a Target,
     /// What distinguishes it from others of its name: sizes and values.
     pub what: &'a str,
+    /// Whether to look at what its plans do to memory: once, whatever the values.
+    pub memory: bool,
 }
 
 impl Examiner<'_> {
@@ -105,7 +107,9 @@ impl Examiner<'_> {
                 continue;
             }
             done.push(plan.clone());
-            self.poison(subject, way, &outputs, &plan)?;
+            if subject.memory {
+                self.poison(subject, way, &outputs, &plan)?;
+            }
             let mut program = self.compile(plan)?;
             program.set_all(subject.feeds)?;
             let outputs = program.run()?;
