@@ -4,7 +4,9 @@
 mod common;
 
 use common::gpu;
-use wgrad::check::card::{Card, Check, Fact, Failure, Options, Section, examine, functions};
+use wgrad::check::card::{
+    Card, Check, Fact, Failure, Options, Progress, Section, examine, functions,
+};
 use wgrad::graph::{NodeId, Role};
 use wgrad::plan::{BufferId, BufferSpec, Content, Plan};
 use wgrad::report::card as report;
@@ -35,6 +37,7 @@ fn a_short_card_of_this_adapter_passes() {
         "ops",
         "kernels",
         "networks",
+        "memory",
         "gradients",
         "bits",
         "functions",
@@ -124,6 +127,7 @@ fn faults() -> Vec<Fault> {
                             Tensor::new(&[elements], vec![0.0; elements]).unwrap(),
                         ),
                         part_of: None,
+                        apart: None,
                     });
                 }
             },
@@ -198,6 +202,26 @@ fn faults() -> Vec<Fault> {
             }
         }),
         planted(
+            "a tail that nothing writes",
+            ["memory", "scale", "scale"],
+            |plan| {
+                for step in &mut plan.steps {
+                    step.grid[0] -= u32::from(step.grid[0] > 1);
+                }
+            },
+        ),
+        planted(
+            "a block of four behind the last",
+            ["memory", "relu", "relu"],
+            |plan| {
+                edit(
+                    plan,
+                    "        y0[i] = ",
+                    "        y0[params.items] = vec4<f32>(1.5);\n        y0[i] = ",
+                );
+            },
+        ),
+        planted(
             "a sum that begins with what the last run left",
             ["bits", "4-2-1", ""],
             |plan| {
@@ -239,6 +263,110 @@ fn every_planted_fault_is_found_and_named() {
         }
     }
     assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+/// The first floats of the exhaustive sweep of exp: its check, what was told, and
+/// the first float that was done.
+fn sweep(options: &Options) -> (wgrad::Result<Check>, Vec<String>, Option<u64>) {
+    let options = Options {
+        exhaustive: true,
+        only: vec!["exp".to_string()],
+        floats: Some(3 << 20),
+        ..options.clone()
+    };
+    let (mut notices, mut first) = (Vec::new(), None);
+    let card = examine(gpu(), &options, &mut |told| match told {
+        Progress::Notice(text) => notices.push(text.to_string()),
+        Progress::Sweep {
+            done, of, left_s, ..
+        } => {
+            assert!(done <= of && of == 3 << 20 && left_s >= 0.0);
+            first.get_or_insert(done);
+        }
+        Progress::Next(_) => {}
+    });
+    let check = card.map(|card| {
+        let mut checks = card.checks().map(|(_, check)| check);
+        checks.find(|c| c.part == "every float").unwrap().clone()
+    });
+    (check, notices, first)
+}
+
+#[test]
+fn an_interrupted_sweep_goes_on_where_it_stopped() {
+    const CHUNK: u64 = 1 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let files = || std::fs::read_dir(folder.path()).unwrap().count();
+    // One that finds nothing, and one whose findings must be kept.
+    let wrong = |plan: &mut Plan| edit(plan, "return exp_f32(x);", "return 3.0;");
+    for tamper in [None, Some(wrong as fn(&mut Plan))] {
+        let none = Options {
+            tamper,
+            ..Options::default()
+        };
+        let (whole, _, first) = sweep(&none);
+        let whole = whole.unwrap();
+        assert_eq!((whole.values, first), (3 * CHUNK, Some(CHUNK)));
+        assert_eq!(whole.passed(), tamper.is_none());
+
+        let kept = Options {
+            state: Some(folder.path().to_path_buf()),
+            ..none
+        };
+        let interrupted = Options {
+            interrupt: Some(CHUNK),
+            ..kept.clone()
+        };
+        let interrupt = || {
+            assert_eq!(
+                sweep(&interrupted).0.unwrap_err().to_string(),
+                "interrupted"
+            );
+            assert_eq!(files(), 1);
+        };
+        interrupt();
+        // Another kernel's sweep is another's.
+        let other = Options {
+            tamper: Some(|plan| edit(plan, "return exp_f32(x);", "return exp_f32(x) ;")),
+            ..kept.clone()
+        };
+        assert_eq!(sweep(&other).2, Some(CHUNK));
+        let (again, notices, first) = sweep(&kept);
+        assert_eq!((again.unwrap(), first), (whole.clone(), Some(2 * CHUNK)));
+        let [notice] = &notices[..] else {
+            panic!("{notices:?}");
+        };
+        assert!(
+            notice.contains("exp goes on at 33.3% of all floats"),
+            "{notice}"
+        );
+        assert!(notice.contains("--restart"), "{notice}");
+        // Done: the next begins anew.
+        assert_eq!(files(), 0);
+
+        interrupt();
+        let path = std::fs::read_dir(folder.path()).unwrap().next().unwrap();
+        let path = path.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let (again, notices, first) = sweep(&kept);
+        assert_eq!((again.unwrap(), first), (whole.clone(), Some(CHUNK)));
+        assert!(
+            notices[0].contains("is not used: it is damaged"),
+            "{notices:?}"
+        );
+
+        interrupt();
+        let restart = Options {
+            restart: true,
+            ..kept.clone()
+        };
+        let (again, notices, first) = sweep(&restart);
+        assert_eq!((again.unwrap(), first), (whole, Some(CHUNK)));
+        assert!(notices.is_empty(), "{notices:?}");
+    }
 }
 
 #[test]
@@ -311,6 +439,7 @@ fn made_up() -> Card {
             max_invocations: 256,
             workgroup_memory: 32_768,
         },
+        date: Some("2026-11-25".to_string()),
         quick: false,
         partial: false,
         sections: vec![

@@ -1007,6 +1007,47 @@ fn cases() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/parity")
 }
 
+/// Killed in the middle, as by a person who has had enough.
+#[test]
+fn a_sweep_that_was_killed_goes_on() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    let folder = TempDir::new().unwrap();
+    let start = || {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin("wgrad"));
+        command
+            .args(["check", "--exhaustive", "--only", "exp"])
+            .env_remove("WGPU_BACKEND")
+            .env_remove("WGPU_ADAPTER_NAME")
+            .env("WGRAD_CACHE_DIR", folder.path())
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null());
+        command.spawn().unwrap()
+    };
+    let is_kept = || {
+        let files = fs::read_dir(folder.path()).into_iter().flatten();
+        let mut names = files.map(|file| file.unwrap().file_name());
+        names.any(|name| name.to_str().is_some_and(|n| n.starts_with("sweep-")))
+    };
+    let mut first = start();
+    while !is_kept() {
+        assert!(first.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let mut second = start();
+    let lines = BufReader::new(second.stderr.take().unwrap()).lines();
+    let told: Vec<String> = lines
+        .map(|line| line.unwrap())
+        .take_while(|line| !line.contains("exp goes on at "))
+        .collect();
+    let ended = second.try_wait().unwrap();
+    second.kill().unwrap();
+    second.wait().unwrap();
+    assert!(ended.is_none(), "it began anew: {told:?}");
+}
+
 #[test]
 fn check_runs_a_folder_of_cases() {
     wgrad()

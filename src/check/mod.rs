@@ -9,6 +9,8 @@ pub mod cases;
 mod compare;
 pub mod difference;
 mod operators;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod poison;
 pub mod steps;
 
 pub use compare::{Comparison, Worst, compare, ulps};

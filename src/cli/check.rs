@@ -12,6 +12,8 @@ use wgrad::run::gpu::Selection;
 use wgrad::{Error, Gpu, Result};
 
 use super::export::Export;
+use super::progress::Teller;
+use super::tune::today;
 use super::{EngineArgs, Outcome, output};
 
 /// What to check.
@@ -39,8 +41,13 @@ pub struct CheckArgs {
     quick: bool,
 
     /// Every float32 for each elementary function: minutes a function
+    /// (it goes on where it was interrupted, if the cache folder can be used)
     #[arg(long, conflicts_with = "quick")]
     exhaustive: bool,
+
+    /// With --exhaustive: begin at the first float all the same
+    #[arg(long, requires = "exhaustive")]
+    restart: bool,
 
     /// Examine every adapter, one after the other
     #[arg(long, conflicts_with_all = ["adapter", "cpu"])]
@@ -87,6 +94,8 @@ fn run_card(
     let options = Options {
         quick: args.quick,
         exhaustive: args.exhaustive,
+        state: engine.cache_folder(),
+        restart: args.restart,
         only: args.only.clone(),
         ..Options::default()
     };
@@ -95,8 +104,9 @@ fn run_card(
     for gpu in devices(args, engine)? {
         let gpu = gpu?;
         output::progress(&format!("examining {}", gpu.adapter()));
-        let mut progress = |what: &str| output::progress(&format!("checking {what}"));
-        let mut card = card::examine(&gpu, &options, &mut progress)?;
+        let mut teller = Teller::default();
+        let mut card = card::examine(&gpu, &options, &mut |told| teller.tell(told))?;
+        card.date = Some(today());
         if let Some(folder) = folder {
             let results = all_cases(folder, &gpu, |_, _| Ok(()))?;
             let named = results.iter().map(|(case, v)| (case.name.as_str(), v));

@@ -12,6 +12,7 @@ mod inspect;
 mod interrupt;
 mod output;
 mod problem;
+mod progress;
 mod report;
 mod tune;
 

@@ -22,7 +22,9 @@ pub(super) fn apply(plan: &mut Plan, share: bool) {
     let lives = lives(plan);
     plan.peak_bytes = peak(plan, &lives);
     if share {
-        let piece = pieces(plan, &lives);
+        let elements: Vec<usize> = plan.buffers.iter().map(|b| b.elements).collect();
+        let mut piece = pieces(plan, &lives);
+        list(plan, &mut piece, &elements);
         merge(plan, &piece);
     }
     // Images are alive always: what is read as one is read often.
@@ -116,6 +118,28 @@ fn pieces(plan: &mut Plan, lives: &[Option<Life>]) -> Vec<usize> {
         spec.elements = elements;
     }
     piece
+}
+
+/// Where a buffer with parts shares its memory with one that has none, lists that
+/// one as a part, too: a buffer with parts holds them and nothing else.
+fn list(plan: &mut Plan, piece: &mut Vec<usize>, elements: &[usize]) {
+    let mut has_parts = vec![false; plan.buffers.len()];
+    let mut mixed = vec![false; plan.buffers.len()];
+    for (whole, _) in plan.buffers.iter().filter_map(|b| b.part_of) {
+        has_parts[whole.index()] = true;
+        mixed[piece[whole.index()]] = true;
+    }
+    let is_part = |i: usize| plan.buffers[i].part_of.is_some();
+    let alone = |&i: &usize| mixed[piece[i]] && !has_parts[i] && !is_part(i);
+    let alone: Vec<usize> = (0..piece.len()).filter(alone).collect();
+    for i in alone {
+        plan.buffers.push(BufferSpec {
+            elements: elements[i],
+            part_of: Some((BufferId(i as u32), 0)),
+            ..plan.buffers[i].clone()
+        });
+        piece.push(plan.buffers.len() - 1);
+    }
 }
 
 /// Makes one buffer of those that share, and renumbers all.
@@ -279,6 +303,40 @@ mod tests {
             all.bytes() > shared.bytes() + (LAYERS as u64) * 2 * 1024,
             "{all}"
         );
+    }
+
+    /// A value shares the memory of sums, of which there is a part: both are parts
+    /// of it then.
+    #[test]
+    fn what_shares_memory_with_parts_is_a_part() {
+        let mut g = Graph::new();
+        let x = g.input("x", &[10, 10]).unwrap();
+        let mut y = x;
+        for _ in 0..3 {
+            y = g.matmul(y, x).unwrap();
+        }
+        let mut plan = plan(&g, &[y], false, false);
+        let [a, b] = [plan.steps[0].outputs[0], plan.steps[1].outputs[0]];
+        // The second product becomes a part of a buffer, and the first is not needed
+        // any more when it is written.
+        plan.steps[1].inputs[0] = plan.feeds[0].buffer;
+        let whole = BufferId(plan.buffers.len() as u32);
+        plan.buffers.push(BufferSpec {
+            label: "sums".to_string(),
+            ..plan.buffers[b.index()].clone()
+        });
+        plan.buffers[b.index()].part_of = Some((whole, 0));
+        plan.buffers[a.index()].elements = 70;
+        apply(&mut plan, true);
+        let shared = plan.buffers.iter().position(|s| s.label.contains("sums"));
+        let shared = BufferId(shared.unwrap() as u32);
+        assert_eq!(plan.buffers[shared.index()].elements, 100, "{plan}");
+        let parts = plan
+            .buffers
+            .iter()
+            .filter(|s| s.part_of == Some((shared, 0)));
+        let sizes: Vec<_> = parts.map(|s| s.elements).collect();
+        assert_eq!(sizes, [100, 70], "{plan}");
     }
 
     #[test]

@@ -73,6 +73,10 @@ pub struct BufferSpec {
     /// The buffer that this one is a part of, and its first element there (a
     /// multiple of [`SLICE`]); `None` if it has memory of its own.
     pub part_of: Option<(BufferId, usize)>,
+    /// Elements from the value of one replica to that of the next, where each
+    /// replica has a stretch of its own; this is then the first's. A buffer with an
+    /// image has such values in the image alone.
+    pub apart: Option<usize>,
 }
 
 /// Parts of a buffer start at multiples of this many elements: 256 bytes, which

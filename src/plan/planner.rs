@@ -234,6 +234,7 @@ impl<'g> Planner<'g> {
             elements,
             content,
             part_of: None,
+            apart: None,
         });
         BufferId(self.plan.buffers.len() as u32 - 1)
     }

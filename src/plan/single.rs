@@ -25,6 +25,7 @@ pub(crate) fn single(
         elements,
         content,
         part_of: None,
+        apart: None,
     };
     let rows = workgroups.div_ceil(MAX_WORKGROUPS as usize).max(1);
     let plan = Plan {

@@ -203,6 +203,7 @@ pub fn json(card: &Card) -> Value {
     make!({
         "adapter": adapter(&card.adapter),
         "wgrad": env!("CARGO_PKG_VERSION"),
+        "date": card.date,
         "quick": card.quick,
         "partial": card.partial,
         "passed": card.passed(),
@@ -222,10 +223,13 @@ fn cell(text: &str) -> String {
 /// For a page or an issue.
 pub fn markdown(card: &Card) -> String {
     let mut out = format!(
-        "# Card of {}\n\n{}\n\nwgrad {}\n",
+        "# Card of {}\n\n{}\n\nwgrad {}{}\n",
         card.adapter.name,
         verdict(card),
-        env!("CARGO_PKG_VERSION")
+        env!("CARGO_PKG_VERSION"),
+        card.date
+            .as_ref()
+            .map_or(String::new(), |date| format!(", {date}"))
     );
     for section in &card.sections {
         let _ = writeln!(out, "\n## {}\n\n{}\n", section.name, section.title);

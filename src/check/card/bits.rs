@@ -25,7 +25,7 @@ pub(super) fn examine(examiner: &mut Examiner<'_>) -> Result<Section> {
         if !examiner.wants(net.name) {
             continue;
         }
-        (examiner.progress)(&format!("{} again and again", net.name));
+        examiner.progress(&format!("{} again and again", net.name));
         let step = net.step(net.batches(true)[0])?;
         let wanted: Vec<NodeId> = step.parts.iter().map(|p| p.1).collect();
         let target = examiner.gpu.target();

@@ -35,7 +35,7 @@ pub(super) fn examine(examiner: &mut Examiner<'_>) -> Result<Section> {
     let mut random = Random::new(3);
     for family in ops::ALL {
         if family.ops.iter().any(|name| examiner.wants(name)) {
-            (examiner.progress)(&format!("the rules of {}", family.name));
+            examiner.progress(&format!("the rules of {}", family.name));
         }
         for sample in (family.samples)() {
             let size: usize = sample

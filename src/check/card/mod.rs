@@ -9,14 +9,19 @@ mod bits;
 mod facts;
 pub mod functions;
 mod gradients;
+mod memory;
 mod ops;
 mod products;
 mod programs;
+mod resume;
 mod run;
 mod unary;
 mod values;
 
 pub use facts::Fact;
+
+use std::cell::RefCell;
+use std::path::PathBuf;
 
 use super::cases::Verdict;
 use super::{Comparison, Worst};
@@ -35,6 +40,17 @@ pub struct Options {
     pub exhaustive: bool,
     /// The checks to make, by name ([`Check::name`]); none named: all.
     pub only: Vec<String>,
+    /// Where an exhaustive sweep keeps how far it has come, so that one that was
+    /// interrupted goes on there; `None` keeps nothing.
+    pub state: Option<PathBuf>,
+    /// Begin such a sweep at the first float all the same.
+    pub restart: bool,
+    /// Of an exhaustive sweep only so many floats, for tests.
+    #[doc(hidden)]
+    pub floats: Option<u64>,
+    /// Interrupts a sweep after so many, for tests.
+    #[doc(hidden)]
+    pub interrupt: Option<u64>,
     /// A planted fault, so that tests can show that each is found: alters a
     /// plan before it is compiled.
     #[doc(hidden)]
@@ -61,11 +77,33 @@ impl Options {
     }
 }
 
+/// What an examination tells while it goes on.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Progress<'a> {
+    /// What comes next.
+    Next(&'a str),
+    /// What a person should know.
+    Notice(&'a str),
+    /// How far the sweep of all floats has come.
+    Sweep {
+        /// The function.
+        name: &'a str,
+        /// Floats done, by this examination or an interrupted one.
+        done: u64,
+        /// Of so many.
+        of: u64,
+        /// About how many seconds are left.
+        left_s: f64,
+    },
+}
+
 /// What an examination found.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Card {
     /// The adapter.
     pub adapter: AdapterDescription,
+    /// The day, where the caller says it: `2026-11-25`.
+    pub date: Option<String>,
     /// Whether it was a short examination.
     pub quick: bool,
     /// Whether only some checks were asked for.
@@ -231,11 +269,18 @@ impl Check {
 struct Examiner<'a> {
     gpu: &'a Gpu,
     options: &'a Options,
-    /// Told what comes next.
-    progress: &'a mut dyn FnMut(&str),
+    /// Told what happens.
+    tell: &'a mut dyn FnMut(Progress<'_>),
+    /// What the other sections' plans do to memory, found on the way.
+    memory: RefCell<Section>,
 }
 
 impl Examiner<'_> {
+    /// Tells what comes next.
+    fn progress(&mut self, what: &str) {
+        (self.tell)(Progress::Next(what));
+    }
+
     /// Whether checks of this name were asked for.
     fn wants(&self, name: &str) -> bool {
         let only = &self.options.only;
@@ -254,22 +299,24 @@ pub fn names() -> Vec<&'static str> {
     all
 }
 
-/// Examines an adapter. `progress` is told what comes next.
+/// Examines an adapter. `tell` is told what happens meanwhile.
 ///
 /// # Errors
 /// A name in [`Options::only`] that no check has; the device failed. A wrong
 /// value is no error but the card's verdict.
-pub fn examine(gpu: &Gpu, options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Card> {
+pub fn examine(gpu: &Gpu, options: &Options, tell: &mut dyn FnMut(Progress<'_>)) -> Result<Card> {
     options.verify()?;
     let mut examiner = Examiner {
         gpu,
         options,
-        progress,
+        tell,
+        memory: RefCell::new(memory::section()),
     };
-    let parts: [fn(&mut Examiner<'_>) -> Result<Section>; 6] = [
+    let parts: [fn(&mut Examiner<'_>) -> Result<Section>; 7] = [
         ops::examine,
         products::examine,
         programs::examine,
+        memory::examine,
         gradients::examine,
         bits::examine,
         unary::examine,
@@ -281,9 +328,10 @@ pub fn examine(gpu: &Gpu, options: &Options, progress: &mut dyn FnMut(&str)) -> 
             sections.push(section);
         }
     }
-    (examiner.progress)("the driver");
+    examiner.progress("the driver");
     Ok(Card {
         adapter: gpu.adapter().clone(),
+        date: None,
         quick: options.quick,
         partial: !options.only.is_empty(),
         sections,

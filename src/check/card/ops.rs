@@ -62,7 +62,7 @@ pub(super) fn examine(examiner: &mut Examiner<'_>) -> Result<Section> {
     let mut random = Random::new(1);
     for family in ops::ALL {
         if family.ops.iter().any(|name| examiner.wants(name)) {
-            (examiner.progress)(family.name);
+            examiner.progress(family.name);
         }
         let mut seen = BTreeSet::new();
         for (n, mut sample) in (family.samples)().into_iter().enumerate() {
@@ -127,6 +127,7 @@ fn on_sample(
             feeds: &feeds,
             target: examiner.gpu.target(),
             what: &format!("{what}, {}", filling.name()),
+            memory: *filling == Filling::Random,
         };
         // Where a bound is carried past an edge there may be none left.
         let ways: &[Way] = match edges {
@@ -183,6 +184,7 @@ fn lengths(
             feeds: &feeds,
             target: examiner.gpu.target(),
             what: &format!("length {length}, {}", filling.name()),
+            memory: filling == Filling::Random,
         };
         examiner.judge(&subject, &[Way::Each], section)?;
     }

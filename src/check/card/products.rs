@@ -47,7 +47,7 @@ pub(super) fn examine(examiner: &mut Examiner<'_>) -> Result<Section> {
     );
     let mut random = Random::new(2);
     if examiner.wants("matmul") {
-        (examiner.progress)("kernels for products of matrices");
+        examiner.progress("kernels for products of matrices");
         let quick = examiner.options.quick;
         let sizes = &SIZES[..if quick { QUICK } else { SIZES.len() }];
         for (i, &(sizes, batch)) in sizes.iter().enumerate() {
@@ -60,7 +60,7 @@ pub(super) fn examine(examiner: &mut Examiner<'_>) -> Result<Section> {
         }
     }
     if !examiner.options.quick {
-        (examiner.progress)("sums and products over 65,537 terms");
+        examiner.progress("sums and products over 65,537 terms");
         for (name, part, sample) in long() {
             if examiner.wants(name) {
                 one(examiner, &mut section, (name, part), &sample, &mut random)?;
@@ -108,6 +108,7 @@ fn each_kernel(
             feeds: &feeds,
             target: &target,
             what: &format!("{problem}, batch {batch:?}"),
+            memory: true,
         };
         examiner.judge(&subject, &[Way::Each], section)?;
     }
@@ -164,6 +165,7 @@ fn one(
             feeds: &feeds,
             target: examiner.gpu.target(),
             what: &format!("{:?}, {}", sample.shapes, filling.name()),
+            memory: filling == Filling::Random,
         };
         examiner.judge(&subject, &[Way::Each], section)?;
     }

@@ -108,7 +108,7 @@ pub(super) fn examine(examiner: &mut Examiner<'_>) -> Result<Section> {
         if !examiner.wants(net.name) {
             continue;
         }
-        (examiner.progress)(net.name);
+        examiner.progress(net.name);
         for &batch in net.batches(examiner.options.quick) {
             let step = net.step(batch)?;
             let subject = Subject {
@@ -118,6 +118,7 @@ pub(super) fn examine(examiner: &mut Examiner<'_>) -> Result<Section> {
                 feeds: &step.feeds,
                 target: examiner.gpu.target(),
                 what: &format!("batch {batch}"),
+                memory: true,
             };
             let ways = [
                 Way::Each,

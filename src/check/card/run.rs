@@ -32,7 +32,7 @@ pub(super) enum Way {
 }
 
 impl Way {
-    fn options(self) -> PlanOptions {
+    pub fn options(self) -> PlanOptions {
         let all = PlanOptions::default();
         match self {
             Way::Each => PlanOptions { fuse: false, ..all },
@@ -46,7 +46,7 @@ impl Way {
         }
     }
 
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Way::Each => "a kernel for each op",
             Way::Plain => "the kernels of a plain run, every value read back",
@@ -73,15 +73,22 @@ pub(super) struct Subject<'a> {
     pub target: &'a Target,
     /// What distinguishes it from others of its name: sizes and values.
     pub what: &'a str,
+    /// Whether to look at what its plans do to memory: once, whatever the values.
+    pub memory: bool,
 }
 
 impl Examiner<'_> {
     /// A plan as a program, with the planted fault if there is one.
-    pub fn compile(&self, mut plan: Plan) -> Result<Program> {
+    pub fn compile(&self, plan: Plan) -> Result<Program> {
+        pollster::block_on(self.gpu.compile_plan(self.tampered(plan)))
+    }
+
+    /// A plan with the planted fault, if there is one.
+    pub fn tampered(&self, mut plan: Plan) -> Plan {
         if let Some(tamper) = self.options.tamper {
             tamper(&mut plan);
         }
-        pollster::block_on(self.gpu.compile_plan(plan))
+        plan
     }
 
     /// Runs the subject in these ways, and counts what came out in. A plan that
@@ -100,6 +107,9 @@ impl Examiner<'_> {
                 continue;
             }
             done.push(plan.clone());
+            if subject.memory {
+                self.poison(subject, way, &outputs, &plan)?;
+            }
             let mut program = self.compile(plan)?;
             program.set_all(subject.feeds)?;
             let outputs = program.run()?;

@@ -4,12 +4,14 @@
 use std::time::Instant;
 
 use super::functions::{FUNCTIONS, Function, NANS, source};
-use super::{Check, Examiner, Failure, Section, facts};
+use super::resume::Resume;
+use super::{Check, Examiner, Failure, Progress, Section, facts};
 use crate::check::ulps;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::NodeId;
 use crate::number;
 use crate::ops::shader_lib::GRID;
+use crate::plan::Plan;
 use crate::plan::single::single;
 use crate::run::gpu::Program;
 use crate::tensor::Tensor;
@@ -35,29 +37,46 @@ pub(super) fn examine(examiner: &mut Examiner<'_>) -> Result<Section> {
         _ => (STRIDE, "every 4,093rd float"),
     };
     let flushes = facts::flushes_copies(examiner.gpu)?;
+    let mut sweeps = Vec::new();
     for function in &FUNCTIONS {
         if !examiner.wants(function.name) {
             continue;
         }
-        (examiner.progress)(&format!("{} of {part}", function.name));
+        examiner.progress(&format!("{} of {part}", function.name));
         let judge = Judge { function, flushes };
-        let mut chunk = Sweep::new(examiner, function, CHUNK.min(inputs(stride) as usize))?;
+        let all = match examiner.options.floats {
+            Some(few) if stride == 1 => few,
+            _ => inputs(stride),
+        };
+        let plan = Sweep::plan(examiner, function, CHUNK.min(all as usize))?;
+        let mut resume = (stride == 1).then(|| Resume::new(examiner, function.name, &plan.0, all));
+        let mut chunk = Sweep::new(examiner, plan)?;
         let check = section.check(function.name, part);
+        let (restart, tell) = (examiner.options.restart, &mut *examiner.tell);
+        let start = match &resume {
+            Some(resume) => resume.take_up(check, all, restart, tell),
+            None => 0,
+        };
         let started = Instant::now();
-        for at in (0..inputs(stride)).step_by(CHUNK) {
-            if examiner.options.exhaustive && at.is_multiple_of(1 << 28) && at > 0 {
-                let done = at as f64 / inputs(stride) as f64;
-                let left = started.elapsed().as_secs_f64() * (1.0 / done - 1.0);
-                (examiner.progress)(&format!(
-                    "{}: {:.0}% of all floats done, about {left:.0} s left",
-                    function.name,
-                    100.0 * done
-                ));
-            }
+        for at in (start..all).step_by(CHUNK) {
             let first = (at * u64::from(stride)) as u32;
             judge.all(check, chunk.run(first, stride)?, first, stride);
+            let Some(resume) = &mut resume else { continue };
+            let done = all.min(at + CHUNK as u64);
+            resume.keep(check, done, all, tell);
+            let each = started.elapsed().as_secs_f64() / (done - start) as f64;
+            tell(Progress::Sweep {
+                name: function.name,
+                done,
+                of: all,
+                left_s: each * (all - done) as f64,
+            });
+            if examiner.options.interrupt.is_some_and(|at| done >= at) {
+                return Err(Error::Text("interrupted".to_string()));
+            }
         }
-        let mut spot = Sweep::new(examiner, function, SPOT)?;
+        sweeps.extend(resume);
+        let mut spot = Sweep::new(examiner, Sweep::plan(examiner, function, SPOT)?)?;
         let check = section.check(function.name, "every float near hard spots");
         for x in function.hard_spots {
             // Below a zero's bits this would leave its sign, so it starts there.
@@ -72,6 +91,8 @@ pub(super) fn examine(examiner: &mut Examiner<'_>) -> Result<Section> {
             judge.special(check, input, got, want);
         }
     }
+    // Only now: of several functions those that are done are not done again.
+    sweeps.into_iter().for_each(Resume::done);
     Ok(section)
 }
 
@@ -87,7 +108,8 @@ struct Sweep {
 }
 
 impl Sweep {
-    fn new(examiner: &Examiner<'_>, function: &Function, count: usize) -> Result<Sweep> {
+    /// The plan for so many floats, and the node of the results.
+    fn plan(examiner: &Examiner<'_>, function: &Function, count: usize) -> Result<(Plan, NodeId)> {
         let subject = format!(
             "fn subject(x: f32) -> f32 {{\n    return {}(x);\n}}\n",
             function.wgsl
@@ -95,7 +117,11 @@ impl Sweep {
         let source = [GRID, &source(), SWEEP, &subject].concat();
         let workgroups = count.div_ceil(WORKGROUP);
         let (plan, output) = single("sweep", source, vec![0; 4], [2, count], workgroups)?;
-        let program = examiner.compile(plan)?;
+        Ok((examiner.tampered(plan), output))
+    }
+
+    fn new(examiner: &Examiner<'_>, (plan, output): (Plan, NodeId)) -> Result<Sweep> {
+        let program = pollster::block_on(examiner.gpu.compile_plan(plan))?;
         Ok(Sweep { program, output })
     }
 

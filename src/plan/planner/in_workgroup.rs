@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::graph::NodeId;
 use crate::plan::nodes::Nodes;
 use crate::plan::order::Order;
-use crate::plan::workgroup::WorkgroupProgram;
+use crate::plan::workgroup::{Room, WorkgroupProgram};
 use crate::plan::{Content, SLICE, fuse};
 
 impl Planner<'_> {
@@ -37,7 +37,11 @@ impl Planner<'_> {
         let order = Order::new(self.graph, needed, &[])?;
         let nodes = Nodes::new(self.graph, outputs, self.target, order, true)?;
         let groups = fuse::groups(self.graph, &nodes, self.target, true)?;
-        let found = WorkgroupProgram::find(self.graph, &nodes, &groups, self.target, replicas)?;
+        let room = Room {
+            replicas,
+            share: self.options.share,
+        };
+        let found = WorkgroupProgram::find(self.graph, &nodes, &groups, self.target, room)?;
         let Some(program) = found else {
             return Ok(false);
         };
@@ -58,8 +62,14 @@ impl Planner<'_> {
         let mut places = HashMap::new();
         for value in program.values() {
             places.insert(value.node, values + value.first);
-            // Nothing else reads what lies in the stretches of replicas.
-            if !value.apart {
+            if value.apart {
+                // Nothing else reads it: it is listed, and not to be bound.
+                let node = self.graph.node(value.node)?;
+                let part = self.buffer(&node.label, node.shape.numel(), Content::Computed);
+                let spec = &mut self.plan.buffers[part.index()];
+                spec.part_of = Some((data, values + value.first));
+                spec.apart = Some(program.stretch());
+            } else {
                 let part = self.slice(value.node, data, values + value.first)?;
                 self.place[value.node.index()] = Some(part);
             }

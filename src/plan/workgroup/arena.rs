@@ -11,6 +11,15 @@ use crate::graph::{Graph, NodeId};
 use crate::plan::nodes::Nodes;
 use crate::plan::{SLICE, stride};
 
+/// For whom there is room.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::plan) struct Room {
+    /// Networks side by side.
+    pub replicas: usize,
+    /// Whether values may share a place.
+    pub share: bool,
+}
+
 pub(super) struct Arena {
     pub values: Vec<Value>,
     /// Elements of everything.
@@ -34,9 +43,10 @@ impl Arena {
         graph: &Graph,
         nodes: &Nodes<'_>,
         phases: &[Phase],
-        replicas: usize,
+        room: Room,
         image: bool,
     ) -> Result<Arena> {
+        let replicas = room.replicas;
         // Whether outputs lie together, before everything else.
         let first_outputs = replicas > 1 || image;
         // The last phase that needs each value; outputs are needed for ever.
@@ -69,7 +79,7 @@ impl Arena {
             }
             alive.retain(|&(first, size, id)| {
                 let done = last[id.index()] <= i && !nodes.is_output(id);
-                if done {
+                if done && room.share {
                     free.give(first, size);
                 }
                 !done

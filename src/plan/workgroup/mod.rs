@@ -17,6 +17,7 @@ mod text;
 
 use std::collections::HashMap;
 
+pub(super) use arena::Room;
 use arena::{Arena, Value};
 use function::{Function, Put};
 use phase::Phase;
@@ -135,8 +136,9 @@ impl WorkgroupProgram {
         nodes: &Nodes<'_>,
         groups: &Groups,
         target: &Target,
-        replicas: usize,
+        room: Room,
     ) -> Result<Option<WorkgroupProgram>> {
+        let replicas = room.replicas;
         let lanes = lanes(target);
         let Some((phases, constants)) = phases(graph, nodes, groups, lanes)? else {
             return Ok(None);
@@ -169,7 +171,7 @@ impl WorkgroupProgram {
             .iter()
             .filter_map(|&i| Some((phases[i].take()?, kinds[i])));
         let (phases, kinds): (Vec<Phase>, Vec<usize>) = ordered.unzip();
-        let arena = Arena::new(graph, nodes, &phases, replicas, form.image)?;
+        let arena = Arena::new(graph, nodes, &phases, room, form.image)?;
         let step = |(phase, kind): (Phase, usize)| {
             let (function, spreads) = &known[kind];
             let each = spreads.iter().map(|spread| match spread {
@@ -207,6 +209,11 @@ impl WorkgroupProgram {
     /// Elements that the values take.
     pub fn elements(&self) -> usize {
         self.arena.elements
+    }
+
+    /// Elements from one replica's own values to the next's.
+    pub fn stretch(&self) -> usize {
+        self.arena.stretch
     }
 
     /// Each stored value and where it lies among the values.
