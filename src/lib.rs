@@ -32,6 +32,7 @@
 #![deny(unsafe_code)]
 
 pub mod autodiff;
+pub mod batches;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod bench;
 pub mod cache;
