@@ -10,17 +10,17 @@
 //! use wgrad::{Feeds, Gpu, GpuOptions, Graph, Tensor, batches, gradient};
 //!
 //! let mut g = Graph::new();
-//! let x = g.input("x", &[6000, 1])?;
+//! let x = g.input("x", &[60_000, 1])?;
 //! let w = g.parameter("w", &[1, 1])?;
 //! let y = g.linear(x, w, None)?;
 //! let each = g.mul(y, y)?;
 //! let loss = g.mean_all(each)?;
 //! let dw = gradient(&mut g, loss, &[w])?[0];
 //! let feeds = Feeds::from([
-//!     ("x".to_string(), Tensor::new(&[6000, 1], vec![1.0; 6000])?),
+//!     ("x".to_string(), Tensor::new(&[60_000, 1], vec![1.0; 60_000])?),
 //!     ("w".to_string(), Tensor::new(&[1, 1], vec![2.0])?),
 //! ]);
-//! let options = GpuOptions { max_memory: Some(20_000), ..GpuOptions::default() };
+//! let options = GpuOptions { max_memory: Some(200_000), ..GpuOptions::default() };
 //! let gpu = pollster::block_on(Gpu::open(options))?;
 //! let run = pollster::block_on(batches::run(&gpu, &g, &feeds, &[loss, dw], &["x"]))?;
 //! assert_eq!(run.get(dw)?.data(), [4.0]);

@@ -2,8 +2,8 @@
 //! computing, and of it the first row, wherever in the batch that is.
 
 use super::{Finding, explain, first_leaf, place, plan};
-use crate::batches::{Cut, Joined, Split};
-use crate::error::Result;
+use crate::batches::{Cut, Joined, Part, Split, each};
+use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
 use crate::number;
 use crate::plan::Nonfinite;
@@ -43,26 +43,23 @@ pub async fn nonfinite_in_parts(
     let given = first_leaf(split.graph(), feeds, outputs)?;
     let found = count(gpu, split, cut, feeds, outputs).await?;
     if let Some(finding) = given {
-        let part = split.part(cut.sizes[0])?;
         let reaches = match &found {
-            Some(found) => Some(label_at(
-                &part.graph,
-                &part.nodes(outputs)?,
-                gpu,
-                found.rank,
-            )?),
+            Some(found) => {
+                let part = split.part(found.rows)?;
+                let ids = order(gpu, &part, outputs)?;
+                let id = ids.get(found.rank).copied();
+                id.map(|id| Ok::<_, Error>(part.graph.node(id)?.label.clone()))
+                    .transpose()?
+            }
             None => None,
         };
         return Ok(Some(Finding { reaches, ..finding }));
     }
     let Some(found) = found else { return Ok(None) };
     let part = split.part(found.rows)?;
-    let ids: Vec<NodeId> = plan(&part.graph, &part.nodes(outputs)?, gpu.target())?
-        .outputs
-        .iter()
-        .map(|o| o.node)
-        .collect();
-    let id = ids[found.rank];
+    let Some(&id) = order(gpu, &part, outputs)?.get(found.rank) else {
+        return Ok(None);
+    };
     let own = split.feeds(feeds, found.first, found.rows)?;
     let shift = |id: NodeId, index: &mut Vec<usize>| {
         if let (Some(whole), Some(row)) = (part.whole(split, id), index.first_mut()) {
@@ -101,8 +98,8 @@ async fn count(
     outputs: &[NodeId],
 ) -> Result<Option<Counted>> {
     let mut found: Option<Counted> = None;
-    let make = |part: &crate::batches::Part| plan(&part.graph, &part.nodes(outputs)?, gpu.target());
-    crate::batches::each(gpu, split, cut, feeds, make, |done| {
+    let make = |part: &Part| plan(&part.graph, &part.nodes(outputs)?, gpu.target());
+    each(gpu, split, cut, feeds, make, |done| {
         // The order of computing is that of the graph, whatever the rows.
         for (rank, (_, value)) in done.outputs.iter().enumerate() {
             let own = Nonfinite::read(value)?;
@@ -134,9 +131,10 @@ async fn count(
     Ok(found)
 }
 
-fn label_at(graph: &Graph, outputs: &[NodeId], gpu: &Gpu, rank: usize) -> Result<String> {
-    let plan = plan(graph, outputs, gpu.target())?;
-    Ok(plan.outputs[rank].label.clone())
+/// The ops of a part in the order of computing, which is that of the graph.
+fn order(gpu: &Gpu, part: &Part, outputs: &[NodeId]) -> Result<Vec<NodeId>> {
+    let plan = plan(&part.graph, &part.nodes(outputs)?, gpu.target())?;
+    Ok(plan.outputs.iter().map(|o| o.node).collect())
 }
 
 /// Of a sum over sub-batches that are all finite: the first element past float32's
