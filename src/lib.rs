@@ -38,6 +38,7 @@
 struct InABrowser;
 
 pub mod autodiff;
+pub mod batches;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod bench;
 #[cfg(not(target_arch = "wasm32"))]

@@ -552,38 +552,111 @@ fn the_first_value_that_is_not_finite_is_named() {
     );
 }
 
+/// A batch of rows of one value, as CSV with a header.
+fn rows_of_one(count: i32) -> String {
+    let rows = (0..count).map(|i| format!("{},{}\n", f64::from(i) / 512.0, i % 3));
+    format!("x,y\n{}", rows.collect::<String>())
+}
+
 #[test]
-fn what_needs_more_memory_than_allowed_is_refused_before_it_starts() {
+fn a_batch_that_needs_more_memory_than_allowed_runs_in_sub_batches() {
     let folder = TempDir::new().unwrap();
-    let rows: String = (0..1000).map(|i| format!("{i},1\n")).collect();
-    let rows = format!("x,y\n{rows}");
-    let run = |most: &str| {
+    let rows = rows_of_one(1000);
+    let run = |most: &str, more: &[&str]| {
         let mut command = grad_rows("Linear(1, 1)", "MSELoss", &rows, &folder);
-        command.args(["--max-memory", most]);
+        command.args(["--max-memory", most]).args(more);
         command
     };
-    run("1GiB").assert().success();
-    let error = failure(run("20KiB"), 5).stderr(
-        contains("of memory on the device")
-            .and(contains("20480 bytes (20.0 KiB) that it was allowed"))
-            .and(contains("the largest batch that fits has")),
-    );
-    // That batch does fit, and one row more does not.
-    let text = String::from_utf8(error.get_output().stderr.clone()).unwrap();
-    let (_, rest) = text.split_once("fits has ").unwrap();
-    let most: usize = rest.split(' ').next().unwrap().parse().unwrap();
-    let first = |n: usize| rows.split_inclusive('\n').take(n + 1).collect::<String>();
-    let mut fits = grad_rows("Linear(1, 1)", "MSELoss", &first(most), &folder);
-    fits.args(["--max-memory", "20KiB"]).assert().success();
-    let mut more = grad_rows("Linear(1, 1)", "MSELoss", &first(most + 1), &folder);
-    more.args(["--max-memory", "20KiB"]);
-    failure(more, 5).stderr(contains(format!("has {most} rows")));
-    let none = grad_rows("Linear(1, 1)", "MSELoss", &rows, &folder)
-        .args(["--max-memory", "16"])
+    let saved = |name: &str| folder.path().join(name).display().to_string();
+    let (whole, parts) = (saved("whole.safetensors"), saved("parts.safetensors"));
+    let at_once = run("1GiB", &["--json", "--save", &whole])
         .assert()
-        .code(5);
-    none.stderr(contains("not even one row fits"));
+        .success();
+    let at_once: serde_json::Value = serde_json::from_slice(&at_once.get_output().stdout).unwrap();
+    assert!(at_once["split"].is_null() && at_once.get("split").is_some());
+    let split = run("20KiB", &["--json", "--save", &parts])
+        .assert()
+        .success()
+        .stderr(
+            contains("the batch is split, 1000 rows in ")
+                .and(contains("20480 bytes (20.0 KiB) that it was allowed")),
+        );
+    let split: serde_json::Value = serde_json::from_slice(&split.get_output().stdout).unwrap();
+    let how = &split["split"];
+    assert_eq!(how["rows"], 1000, "{how}");
+    let of = |key: &str| how[key].as_u64().unwrap();
+    let (count, each, last) = (of("sub_batches"), of("rows_of_each"), of("rows_of_last"));
+    assert!(count > 1 && each >= last, "{how}");
+    assert_eq!((count - 1) * each + last, 1000, "{how}");
+    assert!(
+        how["reason"]
+            .as_str()
+            .unwrap()
+            .contains("memory on the device")
+    );
+    // Every value is compared, as without.
+    assert_eq!(split["summary"], at_once["summary"]);
+    let [whole, parts] = [whole, parts].map(|path| wgrad::io::read(Path::new(&path)).unwrap());
+    assert_eq!(whole.tensors.len(), parts.tensors.len());
+    for stored in &whole.tensors {
+        let (a, b) = (stored, parts.get(&stored.key).unwrap());
+        assert_eq!(a.shape, b.shape, "{}", a.key);
+        let (a, b) = (a.to_f64().unwrap(), b.to_f64().unwrap());
+        let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-5 * a.abs();
+        assert!(a.iter().zip(&b).all(near), "{}", stored.key);
+    }
+    // As text, with the worked solution, the kernels, and a look for NaN.
+    let kernels = saved("kernels");
+    run(
+        "20KiB",
+        &["--explain", "--trace-nonfinite", "--dump-shaders", &kernels],
+    )
+    .assert()
+    .success()
+    .stdout(
+        contains("split    1000 rows in ")
+            .and(contains("since the plan needs"))
+            .and(contains("FORWARD").and(contains("[1000, 1]")))
+            .and(contains("ALL VALUES ARE FINITE"))
+            .and(contains("PASS 6005/6005")),
+    );
+    assert!(folder.path().join("kernels/plan.txt").is_file());
+    assert_eq!(
+        folder.path().join("kernels/last/plan.txt").is_file(),
+        each != last
+    );
+    let many = rows_of_one(20_000);
+    let mut unchecked = grad_rows("Linear(1, 1)", "MSELoss", &many, &folder);
+    unchecked
+        .args(["--no-check", "--max-memory", "200KiB"])
+        .assert()
+        .success()
+        .stdout(contains("NOT COMPARED").and(contains("split    20000 rows")));
 
+    // One row is not less than one row.
+    let none = run("16", &[]);
+    failure(none, 5).stderr(contains("not even one row fits"));
+    let mut one = grad("initial_model.pth");
+    one.args(["--max-memory", "16"]);
+    failure(one, 5).stderr(contains("there is one row only"));
+}
+
+#[test]
+fn what_is_not_finite_in_a_split_batch_is_named_by_its_row() {
+    let folder = TempDir::new().unwrap();
+    let rows = rows_of_one(1000).replace("\n1.7578125,0\n", "\n3e38,0\n");
+    let mut command = grad_rows("Linear(1, 1)", "MSELoss", &rows, &folder);
+    command.args(["--trace-nonfinite", "--json", "--max-memory", "20KiB"]);
+    let output = command.output().unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(json["split"]["sub_batches"].as_u64().unwrap() > 2);
+    let found = &json["nonfinite"];
+    assert_eq!(found["index"], serde_json::json!([900, 0]), "{found:#}");
+    assert_eq!(found["shape"], serde_json::json!([1000, 1]), "{found:#}");
+}
+
+#[test]
+fn what_cannot_be_split_is_refused_before_it_starts() {
     let mut bench = wgrad();
     bench.args([
         "bench",
@@ -593,7 +666,9 @@ fn what_needs_more_memory_than_allowed_is_refused_before_it_starts() {
         "--max-memory",
         "1 MiB",
     ]);
-    failure(bench, 5).stderr(contains("the largest batch that fits has"));
+    failure(bench, 5).stderr(
+        contains("the largest batch that fits has").and(contains("a batch is timed whole")),
+    );
     for (size, why) in [
         ("1TB", "KiB, MiB and GiB"),
         ("MiB", "whole"),
@@ -605,12 +680,9 @@ fn what_needs_more_memory_than_allowed_is_refused_before_it_starts() {
     }
 }
 
-/// Under a real limit, which no budget foresees: the reference takes far more
-/// than the batch of 25 MB.
+/// A batch of 100,000 rows, and a process that may take so much memory.
 #[cfg(target_os = "linux")]
-#[test]
-fn memory_that_is_not_there_ends_with_a_message_and_a_code() {
-    let folder = TempDir::new().unwrap();
+fn under_a_limit(kib: usize, folder: &TempDir) -> Command {
     let save = |name: &str, columns: usize| {
         let path = folder.path().join(name);
         let data = vec![0.5; 100_000 * columns];
@@ -622,7 +694,7 @@ fn memory_that_is_not_there_ends_with_a_message_and_a_code() {
     let (input, target) = (save("x.safetensors", 64), save("y.safetensors", 1));
     let mut command = Command::new("sh");
     command
-        .args(["-c", "ulimit -v 300000; exec \"$@\"", "sh"])
+        .args(["-c", &format!("ulimit -v {kib}; exec \"$@\""), "sh"])
         .arg(assert_cmd::cargo::cargo_bin("wgrad"))
         .args(["grad", "--cpu", "--loss", "MSELoss", "--net"])
         .arg("Sequential(Linear(64, 64), ReLU(), Linear(64, 1))")
@@ -630,6 +702,38 @@ fn memory_that_is_not_there_ends_with_a_message_and_a_code() {
         .arg(input)
         .arg("--target")
         .arg(target);
+    command
+}
+
+/// The reference of the batch of 25 MB takes far more than there is: it runs in
+/// sub-batches, or not at all where the values alone are too many.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_reference_takes_no_more_memory_than_there_is() {
+    let folder = TempDir::new().unwrap();
+    under_a_limit(1_000_000, &folder)
+        .assert()
+        .success()
+        .stderr(contains("the batch is split, 100000 rows in ").and(contains("float64 reference")))
+        .stdout(contains("split    100000 rows in "));
+    failure(under_a_limit(300_000, &folder), 5).stderr(contains("not even one row fits"));
+}
+
+/// Under a real limit, which no budget foresees: the weights fit, and what is made
+/// of them does not.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_that_is_not_there_ends_with_a_message_and_a_code() {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "ulimit -v 90000; exec \"$@\"", "sh"])
+        .arg(assert_cmd::cargo::cargo_bin("wgrad"))
+        .args(["grad", "--cpu", "--loss", "MSELoss", "--net"])
+        .arg("Sequential(Linear(4, 2000000), Linear(2000000, 1))")
+        .arg("--input")
+        .arg(data("in_features.npy"))
+        .arg("--target")
+        .arg(data("target.npy"));
     failure(command, 5).stderr(contains("out of memory"));
 }
 

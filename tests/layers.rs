@@ -15,7 +15,9 @@ fn layers() -> BTreeMap<&'static str, u32> {
         (5, &["run"]),
         (
             6,
-            &["check", "solution", "exercise", "bench", "tune", "trace"],
+            &[
+                "batches", "check", "solution", "exercise", "bench", "tune", "trace",
+            ],
         ),
         (7, &["report"]),
     ];

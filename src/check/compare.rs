@@ -43,6 +43,37 @@ impl Comparison {
     pub fn passed(&self) -> bool {
         self.failures == 0
     }
+
+    /// Takes in a comparison of further elements of the same value, which begin at
+    /// `first` along axis 0.
+    pub fn append(&mut self, other: Comparison, first: usize) {
+        self.elements += other.elements;
+        self.failures += other.failures;
+        self.unbounded += other.unbounded;
+        self.max_ulps = self.max_ulps.max(other.max_ulps);
+        let shifted = other.worst.map(|mut worst| {
+            if let Some(row) = worst.index.first_mut() {
+                *row += first;
+            }
+            worst
+        });
+        self.take_worst(other.max_share, shifted);
+    }
+
+    /// Takes in another comparison of the same elements: of values that they are
+    /// made of, each with a bound of its own. An element is good if it is in both.
+    pub fn join(&mut self, other: Comparison) {
+        self.failures = self.failures.max(other.failures);
+        self.unbounded = self.unbounded.max(other.unbounded);
+        self.take_worst(other.max_share, other.worst);
+    }
+
+    fn take_worst(&mut self, share: f64, worst: Option<Worst>) {
+        if share > self.max_share {
+            self.max_share = share;
+            self.worst = worst;
+        }
+    }
 }
 
 /// One ULP of float32 at `value`: the spacing of float32 numbers there, no
@@ -196,6 +227,24 @@ mod tests {
             let c = compare("x", &tensor, &reference(&[want], 1e-3)).unwrap();
             assert_eq!(c.passed(), passes, "{got} against {want}");
         }
+    }
+
+    #[test]
+    fn comparisons_of_rows_are_put_together() {
+        let of = |values: &[f32], want: &[f64]| {
+            let got = Tensor::new(&[values.len()], values.to_vec()).unwrap();
+            compare("x", &got, &reference(want, 0.1)).unwrap()
+        };
+        let mut all = of(&[1.0, 2.05], &[1.0, 2.0]);
+        all.append(of(&[3.0, 4.0, 5.5], &[3.0, 4.0, 5.0]), 2);
+        assert_eq!((all.elements, all.failures), (5, 1));
+        assert_eq!(all.worst.clone().unwrap().index, [4]);
+        // A part that is wrong is not made good by the sum.
+        let mut sum = of(&[6.0], &[6.0]);
+        sum.join(of(&[1.5], &[1.0]));
+        sum.join(of(&[4.5], &[5.0]));
+        assert_eq!((sum.elements, sum.failures), (1, 1));
+        assert!(sum.max_share > 1.0 && !sum.passed());
     }
 
     #[test]

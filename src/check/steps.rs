@@ -9,7 +9,7 @@ use super::{Comparison, compare};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind, NodeId};
 use crate::run::Feeds;
-use crate::run::cpu;
+use crate::run::cpu::{self, RefValue};
 use crate::tensor::Tensor;
 
 /// Every op node that `outputs` need, in order: what [`verify`] wants the
@@ -33,6 +33,23 @@ pub fn verify(
     values: &BTreeMap<NodeId, Tensor>,
 ) -> Result<BTreeMap<NodeId, Comparison>> {
     let mut result = BTreeMap::new();
+    each(graph, feeds, values, |id, value, reference| {
+        result.insert(id, compare(&graph.node(id)?.label, value, &reference)?);
+        Ok(())
+    })?;
+    Ok(result)
+}
+
+/// Hands each of `values` to `then`, with float64 arithmetic on its own operands.
+///
+/// # Errors
+/// As [`verify`], and those of `then`.
+pub fn each(
+    graph: &Graph,
+    feeds: &Feeds,
+    values: &BTreeMap<NodeId, Tensor>,
+    mut then: impl FnMut(NodeId, &Tensor, RefValue) -> Result<()>,
+) -> Result<()> {
     for (&id, value) in values {
         let node = graph.node(id)?;
         let Some(op) = node.op() else { continue };
@@ -51,8 +68,7 @@ pub fn verify(
                 ))
             })?);
         }
-        let reference = cpu::apply(op, &operands);
-        result.insert(id, compare(&node.label, value, &reference)?);
+        then(id, value, cpu::apply(op, &operands))?;
     }
-    Ok(result)
+    Ok(())
 }

@@ -5,11 +5,12 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use wgrad::batches::Cut;
 use wgrad::io::csv::ColumnRef;
 use wgrad::nn::{Loss, Network};
 use wgrad::number::{self, printable};
 use wgrad::report::Report;
-use wgrad::solution::{Detail, Prepared, Problem, Solution, plan, solve};
+use wgrad::solution::{self, Detail, Prepared, Problem, Solution, plan, solve_cut};
 use wgrad::trace::{self, Finding};
 use wgrad::{Error, Gpu, NodeId, Result, Tensor, io};
 
@@ -102,18 +103,19 @@ pub fn run(args: &GradArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcom
         every_step: args.explain,
         check: !args.no_check,
     };
-    if let Some(gpu) = &gpu {
-        check_memory(&problem, &prepared, gpu, detail)?;
-    }
+    let cut = cut(&prepared, gpu.as_ref(), detail, args.trace_nonfinite)?;
     if let (Some(folder), Some(gpu)) = (&args.dump_shaders, &gpu) {
-        io::shaders::save(folder, &plan(&prepared, gpu, detail)?)?;
-        output::notice(&format!("wrote the kernels to {}", folder.display()));
+        dump(folder, &prepared, gpu, detail, cut.as_ref())?;
     }
-    let nonfinite = match &gpu {
-        Some(gpu) if args.trace_nonfinite => Some(look(&prepared, gpu)?),
+    let mut nonfinite = match &gpu {
+        Some(gpu) if args.trace_nonfinite => Some(look(&prepared, gpu, detail, cut.as_ref())?),
         _ => None,
     };
-    let solution = pollster::block_on(solve(&prepared, gpu.as_ref(), detail))?;
+    let solving = solve_cut(&prepared, gpu.as_ref(), detail, cut);
+    let solution = pollster::block_on(solving)?;
+    if nonfinite == Some(None) && solution.cut.is_some() {
+        nonfinite = Some(in_sums(&prepared, &solution)?);
+    }
     if let Some(values) = solution.value("output")
         && let Some(warning) = problem.loss.check_input(values)?
     {
@@ -137,39 +139,100 @@ pub fn run(args: &GradArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcom
     )
 }
 
-/// Refuses what does not fit into the device's memory, and says which batch would.
-pub(super) fn check_memory(
-    problem: &Problem,
+/// How the batch is split, where it has to be, which is told.
+pub(super) fn cut(
+    prepared: &Prepared,
+    gpu: Option<&Gpu>,
+    detail: Detail,
+    traced: bool,
+) -> Result<Option<Cut>> {
+    let cut = solution::cut(prepared, gpu, detail, traced)?;
+    if let Some(cut) = &cut {
+        output::notice(&format!("the batch is split, {cut}: {}", cut.reason));
+    }
+    Ok(cut)
+}
+
+/// Writes the kernels that run: of sub-batches those of the first, and in a folder
+/// of its own those of the last, if it has another size.
+fn dump(
+    folder: &Path,
     prepared: &Prepared,
     gpu: &Gpu,
     detail: Detail,
+    cut: Option<&Cut>,
 ) -> Result<()> {
-    let rows = match problem.input.dims() {
-        [] | [_] => 1,
-        [rows, ..] => *rows,
+    let Some(cut) = cut else {
+        io::shaders::save(folder, &plan(prepared, gpu, detail)?)?;
+        output::notice(&format!("wrote the kernels to {}", folder.display()));
+        return Ok(());
     };
-    super::with_largest_batch(gpu, rows, |n| match n == rows {
-        true => plan(prepared, gpu, detail),
-        false => plan(&problem.first_rows(n)?.prepare()?, gpu, detail),
-    })
+    let split = solution::split(prepared, detail)?;
+    let [first, .., last] = cut.sizes[..] else {
+        return Ok(());
+    };
+    let mut folders = vec![(folder.to_path_buf(), first)];
+    if last != first {
+        folders.push((folder.join("last"), last));
+    }
+    for (folder, rows) in folders {
+        let plan = solution::plan_of_part(&split, &split.part(rows)?, gpu)?;
+        io::shaders::save(&folder, &plan)?;
+        output::notice(&format!(
+            "wrote the kernels of a sub-batch of {rows} rows to {}",
+            folder.display()
+        ));
+    }
+    Ok(())
 }
 
 /// Looks for the first value that is not finite. It is told at once: what
 /// follows may be an error.
-fn look(prepared: &Prepared, gpu: &Gpu) -> Result<Option<Finding>> {
-    let named: Vec<NodeId> = prepared.named.iter().map(|(_, id)| *id).collect();
-    let looking = trace::nonfinite(gpu, &prepared.graph, &prepared.feeds, &named);
-    let found = pollster::block_on(looking)?;
+fn look(
+    prepared: &Prepared,
+    gpu: &Gpu,
+    detail: Detail,
+    cut: Option<&Cut>,
+) -> Result<Option<Finding>> {
+    let found = match cut {
+        Some(cut) => {
+            let split = solution::split(prepared, detail)?;
+            let outputs = split.outputs();
+            let looking = trace::nonfinite_in_parts(gpu, &split, cut, &prepared.feeds, outputs);
+            pollster::block_on(looking)?
+        }
+        None => {
+            let named: Vec<NodeId> = prepared.named.iter().map(|(_, id)| *id).collect();
+            let looking = trace::nonfinite(gpu, &prepared.graph, &prepared.feeds, &named);
+            pollster::block_on(looking)?
+        }
+    };
     if let Some(f) = &found {
-        output::notice(&format!(
-            "the first value that is not finite: `{}` {:?} is {}: {}",
-            f.label,
-            f.index,
-            number::show(f.value),
-            f.reason
-        ));
+        tell_finding(f);
     }
     Ok(found)
+}
+
+/// Looks at the sums over sub-batches that are all finite.
+fn in_sums(prepared: &Prepared, solution: &Solution) -> Result<Option<Finding>> {
+    for step in &solution.steps {
+        let found = trace::nonfinite_sum(&prepared.graph, step.node, &step.value)?;
+        if let Some(f) = &found {
+            tell_finding(f);
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+fn tell_finding(f: &Finding) {
+    output::notice(&format!(
+        "the first value that is not finite: `{}` {:?} is {}: {}",
+        f.label,
+        f.index,
+        number::show(f.value),
+        f.reason
+    ));
 }
 
 fn save(path: &Path, solution: &Solution) -> Result<()> {

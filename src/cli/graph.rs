@@ -87,10 +87,9 @@ pub fn run(args: &GraphArgs, engine: &EngineArgs, as_json: bool) -> Result<Outco
             every_step: true,
             check: false,
         };
-        if let Some(gpu) = &gpu {
-            grad::check_memory(&problem, &prepared, gpu, detail)?;
-        }
-        let solved = pollster::block_on(solution::solve(&prepared, gpu.as_ref(), detail))?;
+        let cut = grad::cut(&prepared, gpu.as_ref(), detail, false)?;
+        let solving = solution::solve_cut(&prepared, gpu.as_ref(), detail, cut);
+        let solved = pollster::block_on(solving)?;
         for warning in &solved.warnings {
             output::notice(warning);
         }

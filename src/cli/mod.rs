@@ -117,8 +117,9 @@ struct EngineArgs {
     #[arg(long, global = true, conflicts_with = "cache_dir")]
     no_cache: bool,
 
-    /// Refuse what needs more memory on the device, in bytes or as 512MiB, 4GiB
-    /// [default: of a software adapter, the memory that is free]
+    /// Take no more memory on the device, in bytes or as 512MiB, 4GiB: grad runs a
+    /// larger batch in sub-batches, the others refuse it [default: of a software
+    /// adapter, the memory that is free]
     #[arg(long, global = true, value_name = "SIZE", value_parser = size, conflicts_with = "cpu")]
     max_memory: Option<u64>,
 
@@ -158,20 +159,22 @@ fn size(text: &str) -> Result<u64, String> {
     bytes.ok_or_else(|| "that is more than any memory".to_string())
 }
 
-/// Adds to an error about memory the batch that would fit.
+/// Refuses a batch that the device cannot hold, and says which it could.
 fn with_largest_batch(gpu: &Gpu, rows: usize, plan: impl Fn(usize) -> Result<Plan>) -> Result<()> {
     // What cannot be planned at all is told by whoever needs the plan.
     let Ok(whole) = plan(rows) else {
         return Ok(());
     };
-    let Err(error) = gpu.check_memory(&whole) else {
+    let Err(error) = gpu.check(&whole) else {
         return Ok(());
     };
     let most = match gpu.largest_batch(rows, plan)? {
         0 => "not even one row fits".to_string(),
         most => format!("the largest batch that fits has {most} rows of {rows}"),
     };
-    Err(Error::Limit(format!("{error}; {most}")))
+    Err(Error::Limit(format!(
+        "{error}; {most}; a batch is timed whole, only `wgrad grad` runs one in sub-batches"
+    )))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

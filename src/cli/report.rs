@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use wgrad::report::page::{self, Made};
-use wgrad::solution::{Detail, solve};
+use wgrad::solution::{Detail, solve_cut};
 use wgrad::{Result, report};
 
 use super::export::Export;
@@ -38,10 +38,9 @@ pub fn run(args: &ReportArgs, engine: &EngineArgs, as_json: bool) -> Result<Outc
         every_step: true,
         check: true,
     };
-    if let Some(gpu) = &gpu {
-        grad::check_memory(&problem, &prepared, gpu, detail)?;
-    }
-    let solution = pollster::block_on(solve(&prepared, gpu.as_ref(), detail))?;
+    let cut = grad::cut(&prepared, gpu.as_ref(), detail, false)?;
+    let solving = solve_cut(&prepared, gpu.as_ref(), detail, cut);
+    let solution = pollster::block_on(solving)?;
     for warning in &solution.warnings {
         output::notice(warning);
     }

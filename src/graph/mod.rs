@@ -185,6 +185,11 @@ impl Graph {
     /// A node that applies `op` to `inputs`. The op's own `infer` is the only
     /// shape check; its error is given the label the node would have had.
     pub fn apply(&mut self, op: impl Op, inputs: &[NodeId]) -> Result<NodeId> {
+        self.apply_shared(Arc::new(op), inputs)
+    }
+
+    /// As [`apply`](Graph::apply), for an op that other nodes may have, too.
+    pub(crate) fn apply_shared(&mut self, op: Arc<dyn Op>, inputs: &[NodeId]) -> Result<NodeId> {
         let label = self.free_label(op.name());
         let mut shapes = Vec::with_capacity(inputs.len());
         for &input in inputs {
@@ -194,7 +199,7 @@ impl Graph {
             e.node = Some(label.clone());
             Error::Shape(e)
         })?;
-        Ok(self.push(Kind::Op(Arc::new(op)), inputs.to_vec(), shape, label))
+        Ok(self.push(Kind::Op(op), inputs.to_vec(), shape, label))
     }
 
     /// The shape of an operand of `op`; an error names the op.

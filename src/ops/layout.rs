@@ -2,6 +2,7 @@
 //! `expand` (a tensor repeated along broadcast axes).
 
 use std::fmt;
+use std::sync::Arc;
 
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
 
@@ -50,6 +51,16 @@ impl fmt::Display for Expand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "expand[shape={}]", self.to)
     }
+}
+
+/// `reshape` to this shape, as an op.
+pub(crate) fn reshape_to(to: &Shape) -> Arc<dyn Op> {
+    Arc::new(Reshape { to: to.clone() })
+}
+
+/// `expand` to this shape, as an op.
+pub(crate) fn expand_to(to: &Shape) -> Arc<dyn Op> {
+    Arc::new(Expand { to: to.clone() })
 }
 
 fn reshaped<T: Clone>(array: &ArrayViewD<'_, T>, to: &Shape) -> ArrayD<T> {

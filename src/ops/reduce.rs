@@ -6,6 +6,7 @@
 //! for long (some drivers stop a loop after 65,535 turns without a word).
 
 use std::fmt;
+use std::sync::Arc;
 
 use ndarray::{ArrayD, ArrayViewD, Axis};
 
@@ -31,17 +32,33 @@ pub static FAMILY: Family = Family {
     samples,
 };
 
-/// `sum[axes=..]` or `mean[axes=..]`; the axes are removed from the shape.
+/// What a sum is divided by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Divisor {
+    /// Nothing: a sum.
+    One,
+    /// The number of its terms: a mean.
+    Terms,
+    /// This number: the part that some terms have in a mean of so many.
+    Number(usize),
+}
+
+/// `sum[axes=..]`, `mean[axes=..]` or `mean[axes=.., of=N]`; the axes are removed
+/// from the shape.
 #[derive(Clone, Debug)]
 struct Reduce {
-    mean: bool,
+    divisor: Divisor,
     /// Ascending, without repetition.
     axes: Vec<usize>,
 }
 
 impl fmt::Display for Reduce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[axes={:?}]", self.name(), self.axes)
+        let (name, axes) = (self.name(), &self.axes);
+        match self.divisor {
+            Divisor::Number(n) => write!(f, "{name}[axes={axes:?}, of={n}]"),
+            _ => write!(f, "{name}[axes={axes:?}]"),
+        }
     }
 }
 
@@ -281,6 +298,23 @@ impl Reduce {
     fn count(&self, dims: &[usize]) -> usize {
         self.axes.iter().map(|&a| dims[a]).product()
     }
+
+    /// What the sum over a tensor of shape `dims` is divided by; `None` for a sum.
+    fn divisor(&self, dims: &[usize]) -> Option<usize> {
+        match self.divisor {
+            Divisor::One => None,
+            Divisor::Terms => Some(self.count(dims)),
+            Divisor::Number(n) => Some(n),
+        }
+    }
+}
+
+/// The part that the terms along `axes` have in the mean of `of` terms, as an op.
+pub(crate) fn mean_by(axes: &[usize], of: usize) -> Arc<dyn Op> {
+    Arc::new(Reduce {
+        divisor: Divisor::Number(of),
+        axes: axes.to_vec(),
+    })
 }
 
 fn sum_axes(array: &ArrayViewD<'_, f64>, axes: &[usize]) -> ArrayD<f64> {
@@ -293,7 +327,10 @@ fn sum_axes(array: &ArrayViewD<'_, f64>, axes: &[usize]) -> ArrayD<f64> {
 
 impl Op for Reduce {
     fn name(&self) -> &'static str {
-        if self.mean { "mean" } else { "sum" }
+        match self.divisor {
+            Divisor::One => "sum",
+            Divisor::Terms | Divisor::Number(_) => "mean",
+        }
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError> {
@@ -309,6 +346,10 @@ impl Op for Reduce {
                 return Err(ShapeError::new(self.name(), reason));
             }
         }
+        if self.divisor == Divisor::Number(0) {
+            let reason = "there is no mean of 0 terms of which these are a part; give their number";
+            return Err(ShapeError::new(self.name(), reason));
+        }
         let kept = (0..rank).filter(|axis| !self.axes.contains(axis));
         let dims: Vec<_> = kept.map(|axis| inputs[0].dims()[axis]).collect();
         Shape::new(&dims)
@@ -316,10 +357,9 @@ impl Op for Reduce {
 
     fn eval(&self, inputs: &[ArrayViewD<'_, f64>]) -> ArrayD<f64> {
         let sum = sum_axes(&inputs[0], &self.axes);
-        if self.mean {
-            sum / self.count(inputs[0].shape()) as f64
-        } else {
-            sum
+        match self.divisor(inputs[0].shape()) {
+            Some(divisor) => sum / divisor as f64,
+            None => sum,
         }
     }
 
@@ -330,9 +370,12 @@ impl Op for Reduce {
         let sizes = sum_axes(&sizes.view(), &self.axes) + &carried;
         let rounding = depth(n) as f64 * ULP / 2.0;
         let mut error = carried + sizes * rounding;
-        if self.mean && n > 0 {
-            // The division: 2.5 ULP is all that WGSL promises.
-            error = error / n as f64 + output.mapv(f64::abs) * (2.5 * ULP);
+        if let Some(divisor) = self.divisor(inputs[0].value.shape()).filter(|&d| d > 0) {
+            // The division: 2.5 ULP is all that WGSL promises. A divisor above 2^24
+            // may itself be rounded.
+            let by = divisor as f64;
+            let rounded = (f64::from(divisor as f32) / by - 1.0).abs();
+            error = error / by + output.mapv(f64::abs) * (2.5 * ULP + 2.0 * rounded);
         }
         error + FLUSH
     }
@@ -341,9 +384,8 @@ impl Op for Reduce {
         let input = g.node(node)?.inputs[0];
         let shape = g.shape(input)?.clone();
         let mut up = cotangent;
-        let count = self.count(shape.dims());
-        if self.mean && count != 1 {
-            up = g.scale(up, 1.0 / count as f64)?;
+        if let Some(divisor) = self.divisor(shape.dims()).filter(|&d| d != 1) {
+            up = g.scale(up, 1.0 / divisor as f64)?;
         }
         let mut keep = shape.dims().to_vec();
         for &axis in &self.axes {
@@ -355,7 +397,7 @@ impl Op for Reduce {
 
     fn lower(&self, inputs: &[&Shape], _output: &Shape, target: &Target) -> Lowering {
         let dims = inputs[0].dims();
-        let divisor = if self.mean { self.count(dims) } else { 1 };
+        let divisor = self.divisor(dims).unwrap_or(1);
         let (scratch, calls) = sum_calls(
             dims,
             &self.axes,
@@ -377,18 +419,25 @@ impl Op for Reduce {
     fn explain(&self) -> Rule {
         let axes: Vec<_> = self.axes.iter().map(|a| a.to_string()).collect();
         let over = axes.join(", ");
-        let (formula, derivative) = if self.mean {
-            (format!("mean of {{0}} over axis {over}"), "1 / N")
-        } else {
-            (format!("sum of {{0}} over axis {over}"), "1")
+        let (formula, derivative) = match self.divisor {
+            Divisor::One => (format!("sum of {{0}} over axis {over}"), "1".to_string()),
+            Divisor::Terms => (
+                format!("mean of {{0}} over axis {over}"),
+                "1 / N".to_string(),
+            ),
+            Divisor::Number(n) => (
+                format!("sum of {{0}} over axis {over} / {n}"),
+                format!("1 / {n}"),
+            ),
         };
+        let is_itself = self.axes.is_empty() && !matches!(self.divisor, Divisor::Number(_));
         Rule {
-            formula: if self.axes.is_empty() {
+            formula: if is_itself {
                 "{0}".to_string()
             } else {
                 formula
             },
-            derivatives: vec![derivative.to_string()],
+            derivatives: vec![derivative],
         }
     }
 
@@ -412,9 +461,9 @@ impl Op for Reduce {
         }
         let values: Vec<f32> = view.iter().copied().collect();
         let sum = number::show_sum(values.iter().map(|&v| number::show(v)));
-        match (self.mean, values.len()) {
-            (true, 1) | (false, _) => sum,
-            (true, n) => format!("({sum}) / {n}"),
+        match (self.divisor, values.len()) {
+            (Divisor::One, _) | (Divisor::Terms, 1) => sum,
+            (Divisor::Terms, n) | (Divisor::Number(n), _) => format!("({sum}) / {n}"),
         }
     }
 }
@@ -422,13 +471,23 @@ impl Op for Reduce {
 impl Graph {
     /// The sum over `axes`, which are removed from the shape.
     pub fn sum(&mut self, x: NodeId, axes: &[usize]) -> Result<NodeId> {
-        self.reduce(x, axes, false)
+        self.reduce(x, axes, Divisor::One)
     }
 
     /// The mean over `axes`, which are removed from the shape; NaN over
     /// nothing, as in PyTorch.
     pub fn mean(&mut self, x: NodeId, axes: &[usize]) -> Result<NodeId> {
-        self.reduce(x, axes, true)
+        self.reduce(x, axes, Divisor::Terms)
+    }
+
+    /// The sum over `axes`, divided by `of`: the part that these terms have in a
+    /// mean of `of` terms, of which a graph has only some.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) for axes that are not there, and for
+    /// `of` 0.
+    pub fn mean_of(&mut self, x: NodeId, axes: &[usize], of: usize) -> Result<NodeId> {
+        self.reduce(x, axes, Divisor::Number(of))
     }
 
     /// The sum of all elements, a scalar.
@@ -443,10 +502,10 @@ impl Graph {
         self.mean(x, &axes)
     }
 
-    fn reduce(&mut self, x: NodeId, axes: &[usize], mean: bool) -> Result<NodeId> {
+    fn reduce(&mut self, x: NodeId, axes: &[usize], divisor: Divisor) -> Result<NodeId> {
         let mut axes = axes.to_vec();
         axes.sort_unstable();
-        self.apply(Reduce { mean, axes }, &[x])
+        self.apply(Reduce { divisor, axes }, &[x])
     }
 }
 
@@ -476,10 +535,14 @@ fn samples() -> Vec<Sample> {
         (&[3, 4, 5, 8], &[0, 2]),
     ];
     let mut all = Vec::new();
-    for mean in [false, true] {
-        for (dims, axes) in cases {
+    for (divisor, cases) in [
+        (Divisor::One, &cases[..]),
+        (Divisor::Terms, &cases[..]),
+        (Divisor::Number(100_001), &cases[2..8]),
+    ] {
+        for &(dims, axes) in cases {
             all.push(Sample {
-                build: Box::new(move |g, x| g.reduce(x[0], axes, mean)),
+                build: Box::new(move |g, x| g.reduce(x[0], axes, divisor)),
                 shapes: vec![dims.to_vec()],
                 ranges: vec![(-1.0, 1.0)],
                 edges: vec![vec![1.0, -1.0, 1e20, -1e20, 0.5]],

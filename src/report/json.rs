@@ -189,6 +189,13 @@ pub fn report(report: &Report) -> Value {
         "engine": engine,
         "network": solution.network,
         "loss": solution.loss,
+        "split": solution.cut.as_ref().map(|cut| json!({
+            "rows": cut.rows(),
+            "sub_batches": cut.sizes.len(),
+            "rows_of_each": cut.sizes.first(),
+            "rows_of_last": cut.sizes.last(),
+            "reason": cut.reason,
+        })),
         "pytorch_version": report.pytorch_version,
         "leaves": leaves,
         "steps": steps,

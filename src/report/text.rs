@@ -39,6 +39,9 @@ pub fn heading(report: &Report) -> String {
     let network = solution.network.replace('\n', "\n         ");
     let _ = writeln!(out, "network  {network}");
     let _ = writeln!(out, "loss     {}", solution.loss);
+    if let Some(cut) = &solution.cut {
+        let _ = writeln!(out, "split    {cut},\n         since {}", cut.reason);
+    }
     out
 }
 

@@ -124,6 +124,30 @@ pub fn evaluate_wide(
         .collect()
 }
 
+/// The bytes of the host's memory that it takes to [`evaluate`] `outputs` and to
+/// compare each op's value step by step: an estimate from the shapes. All values
+/// that `outputs` need are held with their bounds; the largest op needs copies of
+/// its operands, and of their sizes.
+///
+/// # Errors
+/// A node of another graph.
+pub fn bytes(graph: &Graph, outputs: &[NodeId]) -> Result<u64> {
+    const VALUE_AND_BOUND: u64 = 16;
+    const COPIES: u64 = 3;
+    let needed = graph.reachable(outputs)?;
+    let (mut all, mut largest) = (0, 0);
+    for (_, node) in graph.nodes().filter(|(id, _)| needed[id.index()]) {
+        let own = node.shape.numel() as u64;
+        let mut read = 0;
+        for &input in &node.inputs {
+            read += graph.shape(input)?.numel() as u64;
+        }
+        all += own;
+        largest = largest.max(own + read);
+    }
+    Ok(VALUE_AND_BOUND * (all + COPIES * largest))
+}
+
 /// One op in float64 on exact operands, with the bound of its own rounding.
 pub fn apply(op: &dyn Op, operands: &[&Tensor]) -> RefValue {
     let operands: Vec<_> = operands.iter().map(|t| exact(widened(t))).collect();

@@ -4,6 +4,7 @@
 
 pub mod cpu;
 pub mod gpu;
+pub mod host;
 
 use std::collections::BTreeMap;
 

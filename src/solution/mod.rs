@@ -2,13 +2,18 @@
 //! solution: every value and every gradient, how each follows from others, and
 //! how it compares with the reference. Data only; `report` shows it.
 
+mod parts;
 mod problem;
 mod symbols;
 
+pub use parts::{cut, plan_of_part, split};
 pub use problem::{Prepared, Problem};
 
 use std::collections::BTreeMap;
 
+use ndarray::ArrayD;
+
+use crate::batches::Cut;
 use crate::check::{self, Comparison, compare};
 use crate::error::Result;
 use crate::graph::{Kind, NodeId, Role};
@@ -49,13 +54,55 @@ pub struct Step {
     pub numbers: Vec<String>,
     /// The value that the engine computed.
     pub value: Tensor,
-    /// The float64 value with its bound, if the reference was run.
+    /// The float64 value with its bound, if the reference was run; not kept of large
+    /// values by row of a batch that ran in sub-batches.
     pub reference: Option<RefValue>,
     /// How the two compare, end to end: the bound is carried from the leaves.
     pub comparison: Option<Comparison>,
     /// How the value compares with float64 arithmetic on the operands that the
     /// engine itself had: the bound is that of this step alone.
     pub local: Option<Comparison>,
+    /// What of the reference passes float32's range, if anything does.
+    pub beyond: Option<Beyond>,
+}
+
+/// Values of the reference that are finite and past float32's range.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Beyond {
+    /// How many.
+    pub count: usize,
+    /// The first of them.
+    pub first: f64,
+}
+
+impl Beyond {
+    fn of(values: &ArrayD<f64>) -> Option<Beyond> {
+        let most = f64::from(f32::MAX);
+        let is_beyond = |v: &&f64| v.is_finite() && v.abs() > most;
+        let first = *values.iter().find(is_beyond)?;
+        let count = values.iter().filter(is_beyond).count();
+        Some(Beyond { count, first })
+    }
+
+    /// Those of two sub-batches, in order.
+    fn joined(before: Option<Beyond>, after: Option<Beyond>) -> Option<Beyond> {
+        match (before, after) {
+            (Some(before), Some(after)) => Some(Beyond {
+                count: before.count + after.count,
+                ..before
+            }),
+            (before, after) => before.or(after),
+        }
+    }
+}
+
+/// What became of one node.
+struct Computed {
+    value: Tensor,
+    reference: Option<RefValue>,
+    comparison: Option<Comparison>,
+    local: Option<Comparison>,
+    beyond: Option<Beyond>,
 }
 
 impl Step {
@@ -94,6 +141,8 @@ pub struct Solution {
     pub named: Vec<(String, Named)>,
     /// What the user should know.
     pub warnings: Vec<String>,
+    /// How the batch was cut into sub-batches; `None` if it ran whole.
+    pub cut: Option<Cut>,
 }
 
 /// Where a named value is.
@@ -166,8 +215,22 @@ pub fn plan(prepared: &Prepared, gpu: &Gpu, detail: Detail) -> Result<Plan> {
     Plan::with_target(&prepared.graph, &nodes, gpu.target())
 }
 
-/// Solves a prepared problem on a GPU, or by the reference alone.
+/// Solves a prepared problem on a GPU, or by the reference alone; in sub-batches
+/// where it has to be ([`cut`]).
+///
+/// # Errors
+/// As [`cut`], [`Gpu::compile_plan`] and a run.
 pub async fn solve(prepared: &Prepared, gpu: Option<&Gpu>, detail: Detail) -> Result<Solution> {
+    let cut = cut(prepared, gpu, detail, false)?;
+    solve_cut(prepared, gpu, detail, cut).await
+}
+
+/// The values of a batch that runs whole.
+async fn compute(
+    prepared: &Prepared,
+    gpu: Option<&Gpu>,
+    detail: Detail,
+) -> Result<BTreeMap<NodeId, Computed>> {
     let graph = &prepared.graph;
     let nodes = wanted(prepared, detail)?;
     let reference = if detail.check || gpu.is_none() {
@@ -176,7 +239,7 @@ pub async fn solve(prepared: &Prepared, gpu: Option<&Gpu>, detail: Detail) -> Re
         None
     };
     let mut values: BTreeMap<NodeId, Tensor> = BTreeMap::new();
-    let engine = match gpu {
+    match gpu {
         Some(gpu) => {
             let mut program = gpu.compile_plan(plan(prepared, gpu, detail)?).await?;
             program.set_all(&prepared.feeds)?;
@@ -184,7 +247,6 @@ pub async fn solve(prepared: &Prepared, gpu: Option<&Gpu>, detail: Detail) -> Re
             for &id in &nodes {
                 values.insert(id, outputs.get(id)?.clone());
             }
-            Engine::Gpu(gpu.adapter().clone())
         }
         None => {
             if let Some(reference) = &reference {
@@ -192,28 +254,67 @@ pub async fn solve(prepared: &Prepared, gpu: Option<&Gpu>, detail: Detail) -> Re
                     values.insert(id, reference.rounded(id)?);
                 }
             }
-            Engine::Reference
         }
-    };
-    let mut local = match (&engine, detail.check) {
-        (Engine::Gpu(_), true) => check::steps::verify(graph, &prepared.feeds, &values)?,
+    }
+    let mut local = match (gpu, detail.check) {
+        (Some(_), true) => check::steps::verify(graph, &prepared.feeds, &values)?,
         _ => BTreeMap::new(),
     };
+    let mut computed = BTreeMap::new();
+    for (id, value) in values {
+        let reference = match &reference {
+            Some(reference) => Some(reference.get(id)?.clone()),
+            None => None,
+        };
+        let comparison = match (&reference, gpu) {
+            (Some(reference), Some(_)) => Some(compare(&graph.node(id)?.label, &value, reference)?),
+            _ => None,
+        };
+        let one = Computed {
+            value,
+            comparison,
+            local: local.remove(&id),
+            beyond: reference.as_ref().and_then(|r| Beyond::of(&r.value)),
+            reference,
+        };
+        computed.insert(id, one);
+    }
+    Ok(computed)
+}
+
+/// As [`solve`], in the sub-batches of `cut`.
+///
+/// # Errors
+/// As [`Gpu::compile_plan`] and a run.
+pub async fn solve_cut(
+    prepared: &Prepared,
+    gpu: Option<&Gpu>,
+    detail: Detail,
+    cut: Option<Cut>,
+) -> Result<Solution> {
+    let graph = &prepared.graph;
+    let nodes = wanted(prepared, detail)?;
+    let mut computed = match &cut {
+        Some(cut) => parts::compute(prepared, gpu, detail, cut).await?,
+        None => compute(prepared, gpu, detail).await?,
+    };
+    let engine = match gpu {
+        Some(gpu) => Engine::Gpu(gpu.adapter().clone()),
+        None => Engine::Reference,
+    };
+    let mut numbers = BTreeMap::new();
+    if detail.every_step {
+        for &id in &nodes {
+            numbers.insert(id, put_in(prepared, id, &computed)?);
+        }
+    }
     let symbols = symbols::assign(prepared)?;
     let mut steps = Vec::with_capacity(nodes.len());
     for &id in &nodes {
         let node = graph.node(id)?;
         let Some(op) = node.op() else { continue };
-        let Some(value) = values.get(&id).cloned() else {
+        let Some(own) = computed.remove(&id) else {
             continue;
-        };
-        let reference = match &reference {
-            Some(reference) => Some(reference.get(id)?.clone()),
-            None => None,
-        };
-        let comparison = match (&reference, &engine) {
-            (Some(reference), Engine::Gpu(_)) => Some(compare(&node.label, &value, reference)?),
-            _ => None,
         };
         let names: Vec<_> = node
             .inputs
@@ -229,15 +330,12 @@ pub async fn solve(prepared: &Prepared, gpu: Option<&Gpu>, detail: Detail) -> Re
             rule: format!("{symbol} = {right}"),
             symbol,
             role: node.role,
-            numbers: if detail.every_step {
-                put_in(prepared, id, &values)?
-            } else {
-                Vec::new()
-            },
-            value,
-            reference,
-            comparison,
-            local: local.remove(&id),
+            numbers: numbers.remove(&id).unwrap_or_default(),
+            value: own.value,
+            reference: own.reference,
+            comparison: own.comparison,
+            local: own.local,
+            beyond: own.beyond,
         });
     }
     let named = prepared
@@ -268,6 +366,7 @@ pub async fn solve(prepared: &Prepared, gpu: Option<&Gpu>, detail: Detail) -> Re
         steps,
         named,
         warnings: Vec::new(),
+        cut,
     };
     solution.warnings.extend(saturation(prepared, &solution));
     solution.warnings.extend(overflow(&solution));
@@ -299,7 +398,7 @@ fn given(prepared: &Prepared, id: NodeId) -> Option<Tensor> {
 fn put_in(
     prepared: &Prepared,
     id: NodeId,
-    values: &BTreeMap<NodeId, Tensor>,
+    values: &BTreeMap<NodeId, Computed>,
 ) -> Result<Vec<String>> {
     let graph = &prepared.graph;
     let node = graph.node(id)?;
@@ -314,7 +413,7 @@ fn put_in(
         let of = graph.node(input)?;
         let tensor = match &of.kind {
             Kind::Constant(value) => Some(value),
-            Kind::Op(_) => values.get(&input),
+            Kind::Op(_) => values.get(&input).map(|c| &c.value),
             _ => prepared.feeds.get(&of.label),
         };
         let Some(tensor) = tensor else {
@@ -367,18 +466,14 @@ fn saturation(prepared: &Prepared, solution: &Solution) -> Option<String> {
 /// right answer, and makes what follows from it infinite or NaN: the first such
 /// step is named.
 fn overflow(solution: &Solution) -> Option<String> {
-    let most = f64::from(f32::MAX);
     solution.steps.iter().find_map(|step| {
-        let values = &step.reference.as_ref()?.value;
-        let beyond = |v: &&f64| v.is_finite() && v.abs() > most;
-        let first = values.iter().find(beyond)?;
+        let Beyond { count, first } = step.beyond?;
         Some(format!(
-            "`{}` passes float32's range in {} of {} values (the first is {}): they and what \
+            "`{}` passes float32's range in {count} of {} values (the first is {}): they and what \
              follows from them are infinite or NaN; scale the batch or the weights",
             step.label,
-            values.iter().filter(beyond).count(),
-            values.len(),
-            number::show_wide(*first)
+            step.value.data().len(),
+            number::show_wide(first)
         ))
     })
 }

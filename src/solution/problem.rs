@@ -55,31 +55,6 @@ pub(super) const INPUT: &str = "input";
 pub(super) const TARGET: &str = "target";
 
 impl Problem {
-    /// The same on the first rows of its batch, or on all if there are fewer. A
-    /// batch of rank 0 or 1 is one row.
-    ///
-    /// # Errors
-    /// None in practice: the shapes are those of the tensors.
-    pub fn first_rows(&self, rows: usize) -> Result<Problem> {
-        let cut = |tensor: &Tensor| -> Result<Tensor> {
-            let [all, rest @ ..] = tensor.dims() else {
-                return Ok(tensor.clone());
-            };
-            if self.input.dims().len() < 2 {
-                return Ok(tensor.clone());
-            }
-            let rows = rows.min(*all);
-            let each: usize = rest.iter().product();
-            let data = tensor.data()[..rows * each].to_vec();
-            Ok(Tensor::new(&[&[rows], rest].concat(), data)?)
-        };
-        Ok(Problem {
-            input: cut(&self.input)?,
-            target: cut(&self.target)?,
-            ..self.clone()
-        })
-    }
-
     /// Checks weights and data and builds the graph with its gradients.
     ///
     /// # Errors

@@ -7,7 +7,10 @@
 //! Only of the op that is found are operands read, in a second run that computes
 //! no more than these.
 
+mod parts;
 mod reason;
+
+pub use parts::{nonfinite_in_parts, nonfinite_sum};
 
 use crate::error::Result;
 use crate::graph::{Graph, Kind, Lowering, Node, NodeId, Target};
@@ -83,9 +86,24 @@ pub async fn nonfinite(
             },
             ..finding
         })),
-        (None, Some((id, count))) => explain(gpu, graph, feeds, id, count).await.map(Some),
+        (None, Some((id, count))) => {
+            let shift = |_: NodeId, _: &mut Vec<usize>| Ok(());
+            explain(gpu, graph, feeds, id, count, shift).await.map(Some)
+        }
         (None, None) => Ok(None),
     }
+}
+
+/// The plan that counts, behind each op, what is not finite.
+///
+/// # Errors
+/// As [`Plan::with_options`].
+pub fn plan(graph: &Graph, outputs: &[NodeId], target: &Target) -> Result<Plan> {
+    let options = PlanOptions {
+        count_nonfinite: true,
+        ..PlanOptions::default()
+    };
+    Plan::with_options(graph, outputs, target, &options)
 }
 
 /// The first op with a value that is not finite.
@@ -95,11 +113,7 @@ async fn first_op(
     feeds: &Feeds,
     outputs: &[NodeId],
 ) -> Result<Option<(NodeId, Nonfinite)>> {
-    let options = PlanOptions {
-        count_nonfinite: true,
-        ..PlanOptions::default()
-    };
-    let plan = Plan::with_options(graph, outputs, gpu.target(), &options)?;
+    let plan = plan(graph, outputs, gpu.target())?;
     let ids: Vec<_> = plan.outputs.iter().map(|o| o.node).collect();
     if ids.is_empty() {
         return Ok(None);
@@ -154,13 +168,16 @@ fn held<'a>(node: &'a Node, feeds: &'a Feeds) -> Option<&'a Tensor> {
     }
 }
 
-/// The numbers behind the first element of `id` that is not finite.
+/// The numbers behind the first element of `id` that is not finite. Where the graph
+/// is that of a part of the rows, `shift` makes an index of a node's value one of
+/// the whole batch's.
 async fn explain(
     gpu: &Gpu,
     graph: &Graph,
     feeds: &Feeds,
     id: NodeId,
     count: Nonfinite,
+    shift: impl Fn(NodeId, &mut Vec<usize>) -> Result<()>,
 ) -> Result<Finding> {
     let node = graph.node(id)?;
     // Each op by itself, as when it was counted.
@@ -201,7 +218,12 @@ async fn explain(
             largest: tensor.data().iter().fold(0.0, |most, v| v.abs().max(most)),
         }
     };
-    let operands: Vec<Operand> = tensors.iter().zip(&names).map(operand).collect();
+    let mut operands: Vec<Operand> = tensors.iter().zip(&names).map(operand).collect();
+    for (operand, &input) in operands.iter_mut().zip(&node.inputs) {
+        if let Some((at, _)) = &mut operand.element {
+            shift(input, at)?;
+        }
+    }
     let (mut op_text, mut rule, mut numbers, mut why) = Default::default();
     if let Some(op) = node.op() {
         let mut views = Vec::with_capacity(tensors.len());
@@ -220,6 +242,8 @@ async fn explain(
         numbers = op.substitute(&views, &index);
         why = reason::of_op(op, &views, &operands, &index);
     }
+    let mut index = index;
+    shift(id, &mut index)?;
     Ok(Finding {
         node: id,
         label: node.label.clone(),

@@ -85,6 +85,8 @@ pub fn page(prepared: &Prepared, report: &Report, made: &Made) -> Result<String>
             })
         })
         .collect();
+    let cut = solution.cut.as_ref();
+    let split = cut.map(|cut| format!("the batch was split, {cut}: {}", cut.reason));
     let tally = report.tally();
     let (good, all) = tally.total();
     let verdict = match all {
@@ -102,7 +104,8 @@ pub fn page(prepared: &Prepared, report: &Report, made: &Made) -> Result<String>
             "version": env!("CARGO_PKG_VERSION"),
             "pytorch": report.pytorch_version,
             "on_gpu": matches!(solution.engine, Engine::Gpu(_)),
-            "warnings": prepared.warnings.iter().chain(&solution.warnings).collect::<Vec<_>>(),
+            "warnings": prepared.warnings.iter().chain(&solution.warnings).chain(&split)
+                .collect::<Vec<_>>(),
             "some_heat": given.iter().any(view::Given::is_heat) || steps.iter().any(view::Step::is_heat),
             "passed": tally.passed(),
             "engine": engine,

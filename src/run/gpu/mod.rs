@@ -23,4 +23,5 @@ pub use clock::Timing;
 #[doc(hidden)]
 pub use device::Fault;
 pub use device::{Gpu, GpuOptions, Stats};
+pub(crate) use memory::{batch_that_fits, needed};
 pub use program::{Outputs, Program};

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use super::outputs::Outputs;
 use super::{Dispatch, Place, Program, Segment, padded};
-use crate::error::{Error, Result};
+use crate::error::Result;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::graph::Graph;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::graph::NodeId;
-use crate::graph::image::size;
 use crate::plan::{Content, Output, Plan, image};
 use crate::run::gpu::device::{Gpu, Inner};
 use crate::run::gpu::image::Image;
@@ -35,8 +34,7 @@ impl Gpu {
     /// Makes all that `plan` needs.
     pub async fn compile_plan(&self, plan: Plan) -> Result<Program> {
         let inner = &self.inner;
-        check_limits(inner, &plan)?;
-        self.check_memory(&plan)?;
+        self.check(&plan)?;
         let buffers = inner.scoped(|| make_buffers(inner, &plan)).await?;
         let pipelines = inner.pipelines(&plan.kernels).await?;
         #[cfg(not(target_arch = "wasm32"))]
@@ -48,13 +46,6 @@ impl Gpu {
         let bytes = |o: &Output| 4 * padded(o.shape.numel(), plan.replicas) as u64;
         let sizes: Vec<u64> = plan.outputs.iter().map(bytes).collect();
         let size: u64 = sizes.iter().sum();
-        if size > inner.limits.max_buffer_size {
-            return Err(Error::Limit(format!(
-                "reading back {size} bytes passes the adapter's largest buffer ({}); ask for \
-                 fewer outputs or split the batch",
-                inner.limits.max_buffer_size
-            )));
-        }
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let staging = inner
             .scoped(|| inner.buffer("staging", size.max(16), usage))
@@ -83,36 +74,6 @@ impl Gpu {
             clock: None,
         })
     }
-}
-
-/// Refuses a plan with a tensor that the adapter cannot bind, saying by how
-/// much the batch is too large.
-fn check_limits(inner: &Inner, plan: &Plan) -> Result<()> {
-    let most = inner
-        .limits
-        .max_storage_buffer_binding_size
-        .min(inner.limits.max_buffer_size);
-    let side = inner.limits.max_texture_dimension_2d;
-    for (spec, imaged) in plan.buffers.iter().zip(image::imaged(plan)) {
-        let [_, rows] = size(spec.bytes());
-        if imaged && rows > side {
-            return Err(Error::Limit(format!(
-                "`{}` needs an image of {rows} rows, but this adapter has at most {side}; split \
-                 the batch, or choose another kernel",
-                spec.label
-            )));
-        }
-        if spec.bytes() > most {
-            return Err(Error::Limit(format!(
-                "`{}` needs a buffer of {} bytes, but this adapter binds at most {most}; if it \
-                 grows with the batch, split the batch into {} parts or more",
-                spec.label,
-                spec.bytes(),
-                spec.bytes().div_ceil(most)
-            )));
-        }
-    }
-    Ok(())
 }
 
 fn make_buffers(inner: &Inner, plan: &Plan) -> Vec<Place> {
