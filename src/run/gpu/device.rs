@@ -430,15 +430,20 @@ impl Inner {
     /// Asks the device for a short while whether it is `done`, without sleeping.
     /// `usual` is what the same work took the last time, or 0: the first part of it
     /// is slept through, for a driver in software, which needs this processor too.
+    /// Returns whether the work was done before the sleep was over, so that nobody
+    /// knows how long it took.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn watch(&self, usual: Duration, done: impl Fn() -> bool) -> Result<()> {
+    pub fn watch(&self, usual: Duration, done: impl Fn() -> bool) -> Result<bool> {
         let start = Instant::now();
         if self.stalled.load(Ordering::Relaxed) {
-            return Ok(()); // the wait to come is the one to fail
+            return Ok(false); // the wait to come is the one to fail
         }
         let nap = (usual * 3 / 4).saturating_sub(LATE);
+        let mut overslept = false;
         if nap > LATE && !done() {
             std::thread::sleep(nap.min(self.timeout));
+            self.poll(wgpu::PollType::Poll)?;
+            overslept = done();
         }
         let awake = nap + AWAKE.max(usual / 2).min(10 * AWAKE);
         while !done() && start.elapsed() < awake.min(self.timeout) {
@@ -446,7 +451,7 @@ impl Inner {
             // A driver in software works on the same processors.
             std::thread::yield_now();
         }
-        Ok(())
+        Ok(overslept)
     }
 
     fn poll(&self, poll: wgpu::PollType) -> Result<()> {
@@ -580,7 +585,13 @@ impl Inner {
                 layout: Some(&pipeline_layout),
                 module: &module,
                 entry_point: Some(&kernel.entry),
-                compilation_options: Default::default(),
+                // Every kernel writes its workgroup memory before it reads it.
+                // In GLSL a first value is one expression of all elements, which
+                // Mesa compiles for a minute where a tile is large.
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    zero_initialize_workgroup_memory: false,
+                    ..Default::default()
+                },
                 cache: self
                     .pipeline_cache
                     .as_ref()

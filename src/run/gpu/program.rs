@@ -90,7 +90,8 @@ pub struct Program {
     given: Vec<bool>,
     outputs: Outputs,
     signal: Arc<Signal>,
-    /// How long the last run's wait took, and of how many steps.
+    /// How long the last run's wait took, or 0 where that is not known, and of how
+    /// many steps.
     usual: (u32, Duration),
     /// Made by the first timed run, where the adapter has timestamps.
     clock: Option<Clock>,
@@ -373,16 +374,23 @@ impl Program {
             .await;
         // A map that was asked for must be undone after a failure too. What wgpu
         // says of that is told already.
-        if mapped.is_err() {
-            let _ = inner.caught(|| self.staging.unmap()).await;
-            return mapped;
-        }
-        // A time that ran out is no usual one.
+        let overslept = match mapped {
+            Ok(overslept) => overslept,
+            Err(error) => {
+                let _ = inner.caught(|| self.staging.unmap()).await;
+                return Err(error);
+            }
+        };
+        // A time that ran out is no usual one; nor is the first, in which drivers
+        // compile, nor one that was slept through. Without one the next run is
+        // watched from its start.
         #[cfg(not(target_arch = "wasm32"))]
-        {
-            self.usual = (steps, start.elapsed());
-        }
-        mapped
+        let took = start.elapsed();
+        #[cfg(target_arch = "wasm32")]
+        let took = Duration::ZERO; // nobody sleeps there
+        let known = self.usual.0 == steps && !overslept;
+        self.usual = (steps, if known { took } else { Duration::ZERO });
+        Ok(())
     }
 
     /// Copies what is mapped into the outputs.
@@ -444,7 +452,8 @@ fn not_an_output(node: NodeId) -> Error {
 impl Inner {
     /// Maps the first `size` bytes of `buffer` for reading once `submission`
     /// is done; the answer comes by `signal`. The caller unmaps, also after an
-    /// error. `usual` is what the same work took before, or 0.
+    /// error. `usual` is what the same work took before, or 0. Returns whether
+    /// that was too long.
     pub async fn map(
         &self,
         buffer: &wgpu::Buffer,
@@ -452,13 +461,15 @@ impl Inner {
         submission: wgpu::SubmissionIndex,
         signal: &Arc<Signal>,
         usual: Duration,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let sender = signal.arm();
         buffer.map_async(wgpu::MapMode::Read, ..size, move |result| {
             sender.send(result.map_err(|e| format!("mapping failed: {e}")));
         });
+        #[cfg(target_arch = "wasm32")]
+        let overslept = false;
         #[cfg(not(target_arch = "wasm32"))]
-        self.watch(usual, || signal.is_answered())?;
+        let overslept = self.watch(usual, || signal.is_answered())?;
         // The answer may come from another thread's wait, a moment after ours;
         // in a browser it comes by itself.
         if !signal.is_answered() {
@@ -469,6 +480,7 @@ impl Inner {
             // What wgpu has to say of it is this run's error, not the next one's.
             self.check()?;
         }
-        answer.map_err(Error::DeviceLost)
+        answer.map_err(Error::DeviceLost)?;
+        Ok(overslept)
     }
 }
