@@ -13,10 +13,12 @@ mod ops;
 mod products;
 mod programs;
 mod run;
+mod skipped;
 mod unary;
 mod values;
 
 pub use facts::Fact;
+pub use skipped::Skip;
 
 use super::cases::Verdict;
 use super::{Comparison, Worst};
@@ -72,6 +74,8 @@ pub struct Card {
     pub partial: bool,
     /// What was checked.
     pub sections: Vec<Section>,
+    /// What was not, and why.
+    pub skipped: Vec<Skip>,
     /// What the driver does where WGSL leaves it a choice.
     pub facts: Vec<Fact>,
 }
@@ -287,6 +291,7 @@ pub fn examine(gpu: &Gpu, options: &Options, progress: &mut dyn FnMut(&str)) -> 
         quick: options.quick,
         partial: !options.only.is_empty(),
         sections,
+        skipped: skipped::skipped(gpu, options)?,
         facts: facts::ask(gpu)?,
     })
 }
