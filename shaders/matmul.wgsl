@@ -5,7 +5,8 @@
 const DEPTH: u32 = 16u;
 // Products are added in a shallow tree, which keeps the error small: four by
 // pairs, then 16 such sums in a row, then these sums of 64.
-const SLICES_PER_BLOCK: u32 = 4u;
+const BLOCK: u32 = 64u;
+const SLICES_PER_BLOCK: u32 = BLOCK / DEPTH;
 
 fn load_a(j: Job, row: u32, k: u32) -> f32 {
     // Without a branch: a load inside one is slow on some drivers. Element 0
@@ -83,21 +84,23 @@ fn matmul_rows(
         return;
     }
     var total = vec4<f32>();
-    var block = vec4<f32>();
-    var fours = 0u;
-    for (var k = j.k_begin; k < j.k_end; k += 4u) {
-        block += (load_a(j, row, k) * load_b4(j, k, 0u)
-            + load_a(j, row, k + 1u) * load_b4(j, k + 1u, 0u))
-            + (load_a(j, row, k + 2u) * load_b4(j, k + 2u, 0u)
-                + load_a(j, row, k + 3u) * load_b4(j, k + 3u, 0u));
-        fours += 1u;
-        if (fours == 16u) {
-            fours = 0u;
-            total += block;
-            block = vec4<f32>();
+    for (var begin = j.k_begin; begin < j.k_end; begin += BLOCK) {
+        // Four running sums, of every fourth product each: as deep as sums of
+        // four neighbours, but what is added is smaller, and so is the error.
+        var s0 = vec4<f32>();
+        var s1 = vec4<f32>();
+        var s2 = vec4<f32>();
+        var s3 = vec4<f32>();
+        let end = min(j.k_end, begin + BLOCK);
+        for (var k = begin; k < end; k += 4u) {
+            s0 += load_a(j, row, k) * load_b4(j, k, 0u);
+            s1 += load_a(j, row, k + 1u) * load_b4(j, k + 1u, 0u);
+            s2 += load_a(j, row, k + 2u) * load_b4(j, k + 2u, 0u);
+            s3 += load_a(j, row, k + 3u) * load_b4(j, k + 3u, 0u);
         }
+        total += (s0 + s1) + (s2 + s3);
     }
-    store4(j, row, 0u, total + block);
+    store4(j, row, 0u, total);
 }
 
 var<workgroup> partial: array<vec4<f32>, 256>;

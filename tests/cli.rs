@@ -1162,6 +1162,30 @@ fn check_runs_a_folder_of_cases() {
         .stdout(contains("PASS 99/99 cases"));
 }
 
+/// The limits of every WebGPU implementation: other kernels, the same values; and
+/// the card says which kernels it had no chance to check.
+#[test]
+fn the_limits_of_every_webgpu_are_enough() {
+    wgrad().arg("--default-limits").assert().success();
+    wgrad()
+        .args(["check", "--default-limits", "--quick", "--only", "5-7-3"])
+        .args(["--cases"])
+        .arg(cases())
+        .assert()
+        .success()
+        .stdout(
+            contains("SKIPPED")
+                .and(contains("matmul_subgroup"))
+                .and(contains(
+                    "256 invocations and 16384 bytes a workgroup, 8 buffers a kernel",
+                ))
+                .and(contains("matmul.13")),
+        );
+    let mut command = wgrad();
+    command.args(["--default-limits", "--cpu"]);
+    failure(command, 2).stderr(contains("--cpu"));
+}
+
 #[test]
 fn unsupported_cases_are_counted_and_fail_unless_allowed() {
     let folder = TempDir::new().unwrap();

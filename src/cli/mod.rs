@@ -123,6 +123,11 @@ struct EngineArgs {
     #[arg(long, global = true, value_name = "SIZE", value_parser = size, conflicts_with = "cpu")]
     max_memory: Option<u64>,
 
+    /// Ask only for the limits that every WebGPU implementation has, and no
+    /// features: no subgroups, 8 buffers a kernel, 256 invocations a workgroup
+    #[arg(long, global = true, conflicts_with = "cpu")]
+    default_limits: bool,
+
     /// Take the kernels of a plain installation, not those that wgrad tune chose
     #[arg(long, global = true)]
     no_tune: bool,
@@ -225,6 +230,7 @@ impl EngineArgs {
             selection,
             pipeline_cache: self.cache_folder(),
             max_memory: self.max_memory,
+            default_limits: self.default_limits,
             ..GpuOptions::default()
         };
         let gpu = pollster::block_on(Gpu::open(options))?;

@@ -47,6 +47,10 @@ pub fn verdict(card: &Card) -> String {
         0 => format!("{all} checks"),
         n => format!("{n} of {all} checks failed"),
     };
+    let count = match card.skipped.len() {
+        0 => count,
+        n => format!("{count}, {n} skipped"),
+    };
     let kind = match (card.partial, card.quick) {
         (true, _) => ", of the checks that were asked for",
         (_, true) => ", of a short card",
@@ -146,6 +150,15 @@ pub fn text(card: &Card) -> String {
         let _ = writeln!(out, "   {:<23} {}", fact.name, fact.found);
         let _ = writeln!(out, "   {:<23} ({})", "", fact.answer);
     }
+    if !card.skipped.is_empty() {
+        let _ = writeln!(
+            out,
+            "\n\x1b[1mSKIPPED\x1b[0m  what was not checked, and why\n"
+        );
+        for skip in &card.skipped {
+            let _ = writeln!(out, "   {}: {}", skip.what, skip.reason);
+        }
+    }
     let wrong = wrong(card);
     if !wrong.is_empty() {
         let _ = writeln!(out, "\n\x1b[1mWHAT IS WRONG\x1b[0m");
@@ -196,6 +209,10 @@ pub fn json(card: &Card) -> Value {
             "checks": checks.collect::<Vec<_>>(),
         })
     });
+    let skipped = card
+        .skipped
+        .iter()
+        .map(|s| make!({ "what": s.what, "reason": s.reason }));
     let facts = card
         .facts
         .iter()
@@ -210,6 +227,7 @@ pub fn json(card: &Card) -> Value {
         "checks": card.checks().count(),
         "failed": card.checks().filter(|(_, c)| !c.passed()).count(),
         "sections": sections.collect::<Vec<_>>(),
+        "skipped": skipped.collect::<Vec<_>>(),
         "driver": facts.collect::<Vec<_>>(),
         "what_to_do": (!card.passed()).then_some(WHAT_TO_DO),
     })
@@ -250,6 +268,12 @@ pub fn markdown(card: &Card) -> String {
             cell(&fact.found),
             fact.answer
         );
+    }
+    if !card.skipped.is_empty() {
+        out.push_str("\n## Skipped\n\n| not checked | why |\n| --- | --- |\n");
+        for skip in &card.skipped {
+            let _ = writeln!(out, "| {} | {} |", cell(skip.what), cell(&skip.reason));
+        }
     }
     let wrong = wrong(card);
     if !wrong.is_empty() {

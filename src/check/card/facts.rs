@@ -65,7 +65,6 @@ pub(super) fn ask(gpu: &Gpu) -> Result<Vec<Fact>> {
         s.wrapping_mul(1_664_525).wrapping_add(1_013_904_223)
     });
     let target = gpu.target();
-    let adapter = gpu.adapter();
     let fact = |name, found: String, answer| Fact {
         name,
         found,
@@ -147,10 +146,10 @@ pub(super) fn ask(gpu: &Gpu) -> Result<Vec<Fact>> {
             format!(
                 "{} bytes a binding, {} a buffer, {} invocations and {} bytes a workgroup, {} \
                  buffers a kernel",
-                adapter.max_binding,
-                adapter.max_buffer,
-                adapter.max_invocations,
-                adapter.workgroup_memory,
+                target.binding_bytes,
+                gpu.max_buffer(),
+                target.workgroup_invocations,
+                target.workgroup_bytes,
                 target.storage_buffers
             ),
             "a plan that needs more is refused before it runs",

@@ -15,10 +15,12 @@ mod products;
 mod programs;
 mod resume;
 mod run;
+mod skipped;
 mod unary;
 mod values;
 
 pub use facts::Fact;
+pub use skipped::Skip;
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -110,6 +112,8 @@ pub struct Card {
     pub partial: bool,
     /// What was checked.
     pub sections: Vec<Section>,
+    /// What was not, and why.
+    pub skipped: Vec<Skip>,
     /// What the driver does where WGSL leaves it a choice.
     pub facts: Vec<Fact>,
 }
@@ -335,6 +339,7 @@ pub fn examine(gpu: &Gpu, options: &Options, tell: &mut dyn FnMut(Progress<'_>))
         quick: options.quick,
         partial: !options.only.is_empty(),
         sections,
+        skipped: skipped::skipped(gpu, options)?,
         facts: facts::ask(gpu)?,
     })
 }

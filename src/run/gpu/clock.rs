@@ -86,7 +86,7 @@ impl Clock {
         let mapped = inner
             .map(&self.staging, SIZE, done, signal, Duration::ZERO)
             .await;
-        let result = mapped.and_then(|()| {
+        let result = mapped.and_then(|_| {
             let view = self
                 .staging
                 .get_mapped_range(..)

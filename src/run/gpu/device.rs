@@ -286,6 +286,11 @@ impl Gpu {
         &self.target
     }
 
+    /// The largest buffer that was asked for, in bytes.
+    pub fn max_buffer(&self) -> u64 {
+        self.inner.limits.max_buffer_size
+    }
+
     /// The same device, planned for with what `change` makes of the target: the
     /// kernels that a measurement chose, say.
     #[must_use]

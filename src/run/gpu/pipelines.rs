@@ -187,7 +187,13 @@ impl Inner {
                 layout: Some(&pipeline_layout),
                 module: &module,
                 entry_point: Some(&kernel.entry),
-                compilation_options: Default::default(),
+                // Every kernel writes its workgroup memory before it reads it.
+                // In GLSL a first value is one expression of all elements, which
+                // Mesa compiles for a minute where a tile is large.
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    zero_initialize_workgroup_memory: false,
+                    ..Default::default()
+                },
                 cache: self.drivers_cache(),
             });
         Pipeline { pipeline, layout }

@@ -72,7 +72,8 @@ pub struct Program {
     given: Vec<bool>,
     outputs: Outputs,
     signal: Arc<Signal>,
-    /// How long the last run's wait took, and of how many steps.
+    /// How long the last run's wait took, or 0 where that is not known, and of how
+    /// many steps.
     usual: (u32, Duration),
     /// Made by the first timed run, where the adapter has timestamps.
     #[cfg_attr(target_arch = "wasm32", allow(dead_code))] // no timed runs there
@@ -358,16 +359,23 @@ impl Program {
             .await;
         // A map that was asked for must be undone after a failure too. What wgpu
         // says of that is told already.
-        if mapped.is_err() {
-            let _ = inner.caught(|| self.staging.unmap()).await;
-            return mapped;
-        }
-        // A time that ran out is no usual one.
+        let overslept = match mapped {
+            Ok(overslept) => overslept,
+            Err(error) => {
+                let _ = inner.caught(|| self.staging.unmap()).await;
+                return Err(error);
+            }
+        };
+        // A time that ran out is no usual one; nor is the first, in which drivers
+        // compile, nor one that was slept through. Without one the next run is
+        // watched from its start.
         #[cfg(not(target_arch = "wasm32"))]
-        {
-            self.usual = (steps, start.elapsed());
-        }
-        mapped
+        let took = start.elapsed();
+        #[cfg(target_arch = "wasm32")]
+        let took = Duration::ZERO; // nobody sleeps there
+        let known = self.usual.0 == steps && !overslept;
+        self.usual = (steps, if known { took } else { Duration::ZERO });
+        Ok(())
     }
 
     /// Copies what is mapped into the outputs.

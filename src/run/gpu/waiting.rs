@@ -33,15 +33,20 @@ impl Inner {
     /// Asks the device for a short while whether it is `done`, without sleeping.
     /// `usual` is what the same work took the last time, or 0: the first part of it
     /// is slept through, for a driver in software, which needs this processor too.
+    /// Returns whether the work was done before the sleep was over, so that nobody
+    /// knows how long it took.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn watch(&self, usual: Duration, done: impl Fn() -> bool) -> Result<()> {
+    pub fn watch(&self, usual: Duration, done: impl Fn() -> bool) -> Result<bool> {
         let start = Instant::now();
         if self.stalled.load(Ordering::Relaxed) {
-            return Ok(()); // the wait to come is the one to fail
+            return Ok(false); // the wait to come is the one to fail
         }
         let nap = (usual * 3 / 4).saturating_sub(LATE);
+        let mut overslept = false;
         if nap > LATE && !done() {
             std::thread::sleep(nap.min(self.timeout));
+            self.poll(wgpu::PollType::Poll)?;
+            overslept = done();
         }
         let awake = nap + AWAKE.max(usual / 2).min(10 * AWAKE);
         while !done() && start.elapsed() < awake.min(self.timeout) {
@@ -49,7 +54,7 @@ impl Inner {
             // A driver in software works on the same processors.
             std::thread::yield_now();
         }
-        Ok(())
+        Ok(overslept)
     }
 
     fn poll(&self, poll: wgpu::PollType) -> Result<()> {
@@ -74,7 +79,8 @@ impl Inner {
 
     /// Maps the first `size` bytes of `buffer` for reading once `submission`
     /// is done; the answer comes by `signal`. The caller unmaps, also after an
-    /// error. `usual` is what the same work took before, or 0.
+    /// error. `usual` is what the same work took before, or 0. Returns whether
+    /// that was too long.
     pub async fn map(
         &self,
         buffer: &wgpu::Buffer,
@@ -82,15 +88,18 @@ impl Inner {
         submission: wgpu::SubmissionIndex,
         signal: &Arc<Signal>,
         usual: Duration,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let sender = signal.arm();
         buffer.map_async(wgpu::MapMode::Read, ..size, move |result| {
             sender.send(result.map_err(|e| format!("mapping failed: {e}")));
         });
         #[cfg(not(target_arch = "wasm32"))]
-        self.watch(usual, || signal.is_answered())?;
+        let overslept = self.watch(usual, || signal.is_answered())?;
         #[cfg(target_arch = "wasm32")]
-        let _ = usual; // nobody watches
+        let overslept = {
+            let _ = usual; // nobody watches
+            false
+        };
         // The answer may come from another thread's wait, a moment after ours;
         // in a browser it comes by itself.
         if !signal.is_answered() {
@@ -101,6 +110,7 @@ impl Inner {
             // What wgpu has to say of it is this run's error, not the next one's.
             self.check()?;
         }
-        answer.map_err(Error::DeviceLost)
+        answer.map_err(Error::DeviceLost)?;
+        Ok(overslept)
     }
 }
