@@ -70,7 +70,8 @@ for name in "$@"; do
     case $name in
         metal) check metal aarch64-apple-darwin "--lib" "--bin wgrad" ;;
         dx12) check dx12 x86_64-pc-windows-gnu "--lib" "--bin wgrad" ;;
-        browser) check browser wasm32-unknown-unknown "--lib --no-default-features" ;;
+        browser) check browser wasm32-unknown-unknown "--lib --no-default-features" \
+            "--lib --no-default-features --features pictures" ;;
         *)
             echo "error: there is no \`$name\`; there are metal, dx12 and browser" >&2
             exit 2

@@ -176,7 +176,7 @@ fn faults() -> Vec<Fault> {
         planted("max, which drops NaN", ["ops", "relu", "relu"], |plan| {
             edit(
                 plan,
-                "select(x, 0.0, x <= 0.0 && !is_nan(x))",
+                "select(x, 0.0, (x <= 0.0) & !is_nan(x))",
                 "max(x, 0.0)",
             );
         }),
