@@ -57,6 +57,8 @@ pub mod plan;
 pub mod report;
 pub mod run;
 pub mod shape;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod sheet;
 pub mod solution;
 pub mod tensor;
 pub mod trace;

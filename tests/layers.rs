@@ -16,7 +16,7 @@ fn layers() -> BTreeMap<&'static str, u32> {
         (
             6,
             &[
-                "batches", "check", "solution", "exercise", "bench", "tune", "trace",
+                "batches", "check", "solution", "exercise", "sheet", "bench", "tune", "trace",
             ],
         ),
         (7, &["report"]),

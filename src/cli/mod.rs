@@ -14,6 +14,7 @@ mod output;
 mod problem;
 mod progress;
 mod report;
+mod sheet;
 mod tune;
 
 use std::ffi::OsStr;
@@ -76,6 +77,11 @@ enum Command {
     Graph(graph::GraphArgs),
     /// The worked solution of the exercise or of your own network as one HTML file
     Report(report::ReportArgs),
+    /// A random exercise to work by hand, with its solution: a page to fill in, blank
+    /// answers, the weights
+    Sheet(sheet::SheetArgs),
+    /// Mark the answers to a sheet, and name the known mistake where one is wrong
+    Grade(sheet::GradeArgs),
     /// Time steps of networks on an adapter, each checked first
     Bench(bench::BenchArgs),
     /// Measure which kernels are the fastest for the products of a network, each
@@ -363,6 +369,8 @@ pub fn run() -> ExitCode {
         Some(Command::Grad(args)) => grad::run(args, &cli.engine, cli.json),
         Some(Command::Graph(args)) => graph::run(args, &cli.engine, cli.json),
         Some(Command::Report(args)) => report::run(args, &cli.engine, cli.json),
+        Some(Command::Sheet(args)) => sheet::run(args, &cli.engine, cli.json),
+        Some(Command::Grade(args)) => sheet::grade(args, cli.json),
         Some(Command::Bench(args)) => bench::run(args, &cli.engine, cli.json),
         Some(Command::Tune(args)) => tune::run(args, &cli.engine, cli.json),
         Some(Command::Check(args)) => check::run(args, &cli.engine, cli.json),

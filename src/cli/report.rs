@@ -65,7 +65,7 @@ pub fn run(args: &ReportArgs, engine: &EngineArgs, as_json: bool) -> Result<Outc
 }
 
 /// The command line as one may type it into a shell.
-fn command() -> String {
+pub(super) fn command() -> String {
     let arguments = std::env::args_os().skip(1);
     let parts = arguments.map(|a| quoted(&a.to_string_lossy()));
     std::iter::once("wgrad".to_string())

@@ -6,6 +6,8 @@
 pub mod bench;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod card;
+#[cfg(feature = "cli")]
+pub mod grade;
 #[cfg(feature = "pictures")]
 mod heat;
 pub mod json;

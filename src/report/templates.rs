@@ -8,12 +8,13 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 6] = [
     ("graph.css", include_str!("../../templates/graph.css")),
     ("graph.svg", include_str!("../../templates/graph.svg")),
     ("report.css", include_str!("../../templates/report.css")),
     ("report.html", include_str!("../../templates/report.html")),
     ("report.js", include_str!("../../templates/report.js")),
+    ("sheet.html", include_str!("../../templates/sheet.html")),
 ];
 
 /// The text of a template with `values` put in.

@@ -53,7 +53,8 @@ impl Reference {
     }
 }
 
-fn widened(tensor: &Tensor) -> ArrayD<f64> {
+/// The values in float64.
+pub(crate) fn widened(tensor: &Tensor) -> ArrayD<f64> {
     let values = tensor.data().iter().map(|&v| f64::from(v)).collect();
     // A tensor holds as many values as its shape has elements.
     ArrayD::from_shape_vec(IxDyn(tensor.dims()), values).expect("one value an element")
@@ -154,7 +155,8 @@ pub fn apply(op: &dyn Op, operands: &[&Tensor]) -> RefValue {
     apply_bounded(op, &operands.iter().collect::<Vec<_>>())
 }
 
-fn apply_bounded(op: &dyn Op, inputs: &[&RefValue]) -> RefValue {
+/// One op in float64, with the error of its operands carried through it.
+pub(crate) fn apply_bounded(op: &dyn Op, inputs: &[&RefValue]) -> RefValue {
     let views: Vec<_> = inputs.iter().map(|v| v.value.view()).collect();
     let value = op.eval(&views);
     let bounded: Vec<_> = inputs

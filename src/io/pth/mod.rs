@@ -6,6 +6,8 @@
 //! can do nothing else; [`state`] makes tensors of that data.
 
 mod pickle;
+#[cfg(not(target_arch = "wasm32"))]
+mod save;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,8 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::{Format, TensorFile};
 use pickle::Value;
+#[cfg(not(target_arch = "wasm32"))]
+pub use save::save_pth;
 use state::{Object, Storages};
 
 /// The longest pickle that is interpreted: a state dict with a million keys

@@ -3,7 +3,12 @@
 //! without scripts it is all there; a script lets one walk through it.
 
 mod chain;
+#[cfg(not(target_arch = "wasm32"))]
+mod sheet;
 mod view;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub use sheet::sheet;
 
 use std::collections::BTreeMap;
 
