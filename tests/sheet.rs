@@ -418,6 +418,38 @@ fn what_is_no_known_mistake_is_called_none() {
     assert_eq!(marks[1].verdict, Verdict::Carried(vec!["h0".to_string()]));
 }
 
+/// A second mistake is found on top of what the first one made wrong.
+#[test]
+fn a_mistake_is_found_on_top_of_another() {
+    let (sheet, work) = drawn(&settings(8, &[4, 3, 1], Activation::Relu, 2));
+    let mut answers = worked(&sheet, Some((Mistake::NotTransposed, "h0", 0)), Some(5));
+    let unmasked = answers["dL/dh1"].clone();
+    let dw = product(&transposed(&unmasked), &rows(&sheet.problem.input));
+    assert_ne!(unmasked, answers["dL/dh0"]);
+    answers.insert("dL/dh0".to_string(), unmasked);
+    answers.insert("dL/dW0".to_string(), dw);
+    let marks = marks_of(&sheet, &work, &file_of(&sheet, &work, &answers, 5));
+    let mistaken: Vec<_> = marks
+        .iter()
+        .filter_map(|mark| match &mark.verdict {
+            Verdict::Mistaken(found) => {
+                Some((mark.name.as_str(), found[0].mistake, found[0].with.len()))
+            }
+            Verdict::Unknown => panic!("{}", mark.name),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        mistaken,
+        [
+            ("h0", Mistake::NotTransposed, 0),
+            ("dL/dh0", Mistake::ReluMask, 2)
+        ]
+    );
+    let last = marks.last().unwrap();
+    assert_eq!(last.verdict, Verdict::Carried(vec!["dL/dh0".to_string()]));
+}
+
 #[test]
 fn few_digits_and_gaps_are_not_yet_right() {
     let (sheet, work) = drawn(&settings(7, &[4, 2, 1], Activation::Relu, 1));
@@ -650,6 +682,24 @@ fn bad_answers_are_named_with_their_place() {
         .assert()
         .code(4)
         .stderr(contains("nowhere"));
+    let template = at.join("answers.template.json");
+    let text = fs::read_to_string(&template).unwrap();
+    for (old, new, want) in [
+        ("ReLU", "Roulade", "unknown layer"),
+        ("BCELoss", "Loss", "loss"),
+        (
+            r#""x": [["#,
+            r#""x": [["a", "#,
+            "`x`: a list of rows of numbers is wanted",
+        ),
+        (r#""y": "#, r#""z": "#, "there is no \"y\" given"),
+        ("{", "", "answers.template.json"),
+    ] {
+        assert!(text.contains(old));
+        fs::write(&template, text.replace(old, new)).unwrap();
+        grading(&path, &at).assert().code(4).stderr(contains(want));
+    }
+    fs::write(&template, text).unwrap();
     fs::write(at.join("model.pth"), b"PK nothing").unwrap();
     grading(&path, &at)
         .assert()

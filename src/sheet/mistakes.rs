@@ -86,6 +86,19 @@ pub(super) struct Site<'a> {
     pub operands: Vec<&'a RefValue>,
     /// The values of all nodes before it.
     pub values: &'a [RefValue],
+    /// Whether errors are carried on; else they are 0.
+    pub bounded: bool,
+}
+
+impl Site<'_> {
+    /// The right rule on these operands.
+    pub fn apply(&self, operands: &[&RefValue]) -> RefValue {
+        if self.bounded {
+            return cpu::apply_bounded(self.op, operands);
+        }
+        let views: Vec<_> = operands.iter().map(|v| v.value.view()).collect();
+        super::work::given(self.op.eval(&views), 0.0)
+    }
 }
 
 /// One way to make a mistake.
@@ -143,7 +156,7 @@ fn plain(value: ArrayD<f64>) -> Option<RefValue> {
 fn with(site: &Site<'_>, place: usize, other: &RefValue) -> RefValue {
     let mut operands = site.operands.clone();
     operands[place] = other;
-    cpu::apply_bounded(site.op, &operands)
+    site.apply(&operands)
 }
 
 /// `relu_backward(g, x) = g`.
@@ -172,7 +185,7 @@ fn no_mean(site: &Site<'_>) -> Option<RefValue> {
     let operand = *site.operands.first()?;
     match site.op.name() {
         "mean" if operand.value.len() > 1 => {
-            let mean = cpu::apply_bounded(site.op, &site.operands);
+            let mean = site.apply(&site.operands);
             let n = operand.value.len() as f64 / mean.value.len() as f64;
             Some(RefValue {
                 value: mean.value * n,
@@ -194,7 +207,7 @@ fn other_sign(site: &Site<'_>) -> Option<RefValue> {
     if !matches!(site.op.name(), "bce" | "bce_backward") {
         return None;
     }
-    let right = cpu::apply_bounded(site.op, &site.operands);
+    let right = site.apply(&site.operands);
     Some(RefValue {
         value: -right.value,
         error: right.error,
@@ -254,7 +267,7 @@ fn swapped(site: &Site<'_>) -> Option<RefValue> {
     if site.op.name() != "matmul" {
         return None;
     }
-    let right = matrix(&cpu::apply_bounded(site.op, &site.operands))?;
+    let right = matrix(&site.apply(&site.operands))?;
     let (a, b) = (matrix(site.operands[0])?, matrix(site.operands[1])?);
     let settings = site.op.to_string();
     let a = match settings.contains("transpose_a") {

@@ -76,7 +76,7 @@ impl Sheet {
     /// Reads a sheet from its folder: [`TEMPLATE`] and [`MODEL`].
     ///
     /// # Errors
-    /// [`Error::File`]; a network or a loss that does not parse; weights that do not fit.
+    /// [`Error::File`], for a network or a loss that does not parse, too.
     pub fn read(folder: &Path) -> Result<Sheet> {
         let path = folder.join(TEMPLATE);
         let text = io::read_text(&path, MOST_BYTES).map_err(|e| match e {
@@ -97,7 +97,8 @@ impl Sheet {
             let value = value.ok_or_else(|| fault(format!("there is no \"{key}\" given in it")))?;
             tensor(value).map_err(|reason| fault(format!("`{key}`: {reason}")))
         };
-        let network = Network::parse(word("network")?)?;
+        let network = Network::parse(word("network")?).map_err(|e| fault(e.to_string()))?;
+        let loss = Loss::parse(word("loss")?).map_err(|e| fault(e.to_string()))?;
         let mut weights = BTreeMap::new();
         for stored in io::read(&folder.join(MODEL))?.tensors {
             weights.insert(stored.key.clone(), stored.to_tensor()?.tensor);
@@ -105,7 +106,7 @@ impl Sheet {
         Ok(Sheet {
             about: all.get("sheet").cloned().unwrap_or(Value::Null),
             problem: Problem {
-                loss: Loss::parse(word("loss")?)?,
+                loss,
                 input: given("x")?,
                 target: given("y")?,
                 network,

@@ -152,10 +152,12 @@ impl Work {
                 (Some(pin), _) => pin.clone(),
                 (None, Kind::Constant(tensor)) => given(cpu::widened(tensor), 0.0),
                 (None, Kind::Op(op)) => {
-                    let site = self.site(at, node, op.as_ref(), &values);
+                    let mut site = self.site(at, node, op.as_ref(), &values);
+                    // Values that nothing rounded have no error to carry on.
+                    site.bounded = !pins.is_empty();
                     let edit = edits.iter().find(|e| e.sites.contains(&at));
                     let wrong = edit.and_then(|e| (SLIPS[e.slip].rule)(&site));
-                    wrong.unwrap_or_else(|| cpu::apply_bounded(site.op, &site.operands))
+                    wrong.unwrap_or_else(|| site.apply(&site.operands))
                 }
                 // Every input and parameter of a prepared problem has its value.
                 (None, _) => self.leaves.get(&at).cloned().unwrap_or_else(|| {
@@ -181,6 +183,7 @@ impl Work {
             op,
             operands: node.inputs.iter().map(|i| &values[i.index()]).collect(),
             values,
+            bounded: false,
         }
     }
 
