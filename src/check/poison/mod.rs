@@ -1,7 +1,7 @@
 //! Poison: does a plan write all that it must, and nothing else?
 //!
 //! All memory of a plan is filled with a pattern before a run, with guard zones
-//! around each buffer ([`layout`]). Afterwards a word that still holds the pattern
+//! around each buffer (`layout`). Afterwards a word that still holds the pattern
 //! was never written, and a guard that does not was written by mistake. The run is
 //! made with three patterns. Where a result differs between them, a kernel has
 //! read what nobody wrote and made use of it.

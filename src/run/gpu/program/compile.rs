@@ -23,8 +23,9 @@ impl Gpu {
     /// Compiles the part of `graph` that `outputs` need, and waits for it.
     ///
     /// # Errors
-    /// [`Error::Limit`] if a tensor is too large for the adapter,
-    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// [`Limit`](crate::Error::Limit) if a tensor is too large for the adapter,
+    /// [`OutOfMemory`](crate::Error::OutOfMemory),
+    /// [`DeviceLost`](crate::Error::DeviceLost).
     #[cfg(not(target_arch = "wasm32"))]
     pub fn compile(&self, graph: &Graph, outputs: &[NodeId]) -> Result<Program> {
         let plan = Plan::with_target(graph, outputs, self.target())?;
