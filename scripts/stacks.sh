@@ -55,6 +55,7 @@ if ! PATH="$PATH:/sbin:/usr/sbin" ldconfig -p | grep -q 'libEGL_mesa\.so'; then
 fi
 
 cargo build --release --quiet
+wgrad=${CARGO_TARGET_DIR:-target}/release/wgrad
 said=$(mktemp)
 trap 'rm -f "$said"' EXIT
 failed=0
@@ -70,7 +71,7 @@ stack() {
         # Words of $what are words of the command line. No cache: no tuning from elsewhere.
         # shellcheck disable=SC2086
         if VK_DRIVER_FILES=$icd VK_ICD_FILENAMES=$icd NODEVICE_SELECT=1 \
-            target/release/wgrad $what --no-cache --color never "$@" >"$said" 2>&1; then
+            "$wgrad" $what --no-cache --color never "$@" >"$said" 2>&1; then
             # What was skipped, and the verdict.
             sed -n '/^SKIPPED/,$p' "$said" | grep '^   ' | sed 's/^  */   skipped  /' || :
             sed -n 's/^PASS/   PASS /p' "$said"
