@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use wgrad::bench::baseline::Baseline;
 use wgrad::check::cases::Folder;
@@ -15,6 +16,7 @@ use wgrad::io::csv::{self, ColumnRef, Table};
 use wgrad::io::{self, TensorFile};
 use wgrad::nn::{Loss, Network};
 use wgrad::run::gpu::{AdapterDescription, Backend, DeviceKind};
+use wgrad::sheet::{Activation, Answer, Settings, Sheet, Verdict, Work, grade, parse_answers};
 use wgrad::tune::{Product, Quarantined, Tuned};
 
 mod common;
@@ -489,7 +491,7 @@ fn damaged_lists_of_cases_are_errors_or_what_they_say() {
 type Reader = fn(&[u8]) -> Result<(), String>;
 
 /// Every reader, by the name of its fuzz target.
-const READERS: [(&str, Reader); 6] = [
+const READERS: [(&str, Reader); 7] = [
     ("pth", pth),
     ("safetensors", |b| tensors(b).map(drop)),
     ("npy", |b| tensors(b).map(drop)),
@@ -499,7 +501,73 @@ const READERS: [(&str, Reader); 6] = [
         let (first, second) = (baseline(b), tuned(b));
         first.map(drop).or(second.map(drop))
     }),
+    ("sheet", |b| {
+        let (first, second) = (template(b), marked(b));
+        first.or(second)
+    }),
 ];
+
+/// A sheet, and its values.
+fn drawn() -> &'static (Sheet, Work) {
+    static DRAWN: OnceLock<(Sheet, Work)> = OnceLock::new();
+    DRAWN.get_or_init(|| {
+        let settings = Settings {
+            seed: 7,
+            layers: vec![4, 2, 1],
+            activation: Activation::Relu,
+            batch: 1,
+        };
+        let sheet = Sheet::draw(&settings).unwrap();
+        let work = Work::new(&sheet.problem).unwrap();
+        (sheet, work)
+    })
+}
+
+/// As the template of a sheet with the weights of a drawn one. The blank answers
+/// of what was read are answers to it.
+fn template(bytes: &[u8]) -> Result<(), String> {
+    let text = std::str::from_utf8(bytes).map_err(|e| e.to_string())?;
+    let sheet = Sheet::from_template(text, drawn().0.problem.weights.clone())?;
+    let work = Work::new(&sheet.problem).map_err(|e| e.to_string())?;
+    let blank = parse_answers(&sheet.template(&work), &sheet, &work).unwrap();
+    assert_eq!(blank.len(), work.asked.len());
+    Ok(())
+}
+
+/// As answers to the drawn sheet.
+fn answers(bytes: &[u8]) -> Result<Vec<Answer>, String> {
+    let text = std::str::from_utf8(bytes).map_err(|e| e.to_string())?;
+    let (sheet, work) = drawn();
+    parse_answers(text, sheet, work)
+}
+
+/// As answers, which are marked.
+fn marked(bytes: &[u8]) -> Result<(), String> {
+    let answers = answers(bytes)?;
+    for (mark, answer) in grade(&drawn().1, &answers).iter().zip(&answers) {
+        let blank = answer.cells.iter().all(Option::is_none);
+        assert_eq!(blank, mark.verdict == Verdict::Blank, "{}", mark.name);
+    }
+    Ok(())
+}
+
+#[test]
+fn damaged_sheets_are_errors_or_what_they_say() {
+    // Filled in, as answers; blank, as the template. Marking each takes too long here.
+    let readers: [Reader; 2] = [|b| answers(b).map(drop), template];
+    for (whole, read) in samples("sheet").iter().zip(readers) {
+        assert_eq!(read(whole), Ok(()));
+        each_beginning(whole, |length, part| {
+            let what = || format!("the first {length} bytes of a sheet");
+            if survived(&what, part, read).is_some() {
+                assert_eq!(length, whole.len() - 1);
+            }
+        });
+        each_flip(whole, |bit, damaged| {
+            survived(&|| format!("bit {bit} of a sheet"), damaged, read);
+        });
+    }
+}
 
 /// As a file, and as the pickle of an archive, as the fuzz target reads it: by
 /// damage alone no checksum is met.
@@ -519,6 +587,14 @@ fn samples(target: &str) -> Vec<Vec<u8>> {
         "network" => NETWORKS.iter().map(|t| t.as_bytes().to_vec()).collect(),
         "csv" => vec![CSV.as_bytes().to_vec()],
         "json" => vec![BASELINE.as_bytes().to_vec(), tuned_file()],
+        "sheet" => {
+            let (sheet, work) = drawn();
+            let blank = sheet.template(work);
+            vec![
+                blank.replace("null", "-0.25").into_bytes(),
+                blank.into_bytes(),
+            ]
+        }
         other => panic!("no target {other}"),
     }
 }

@@ -85,7 +85,10 @@ pub fn read(path: &Path, sheet: &Sheet, work: &Work) -> Result<Vec<Answer>> {
 }
 
 /// As [`read`], from a text.
-pub(super) fn parse(text: &str, sheet: &Sheet, work: &Work) -> Result<Vec<Answer>, String> {
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn parse(text: &str, sheet: &Sheet, work: &Work) -> Result<Vec<Answer>, String> {
     let file: File = serde_json::from_str(text).map_err(|e| {
         format!(
             "no file of answers: {e}; start from answers.template.json, and write numbers or, \

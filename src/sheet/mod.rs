@@ -12,7 +12,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-pub use answers::{Answer, Written, read as read_answers};
+pub use answers::{Answer, Written, parse as parse_answers, read as read_answers};
 pub use draw::{Activation, Settings};
 pub use grade::{Element, Found, Mark, Verdict, grade};
 pub use mistakes::Mistake;
@@ -86,23 +86,30 @@ impl Sheet {
             ),
             other => other,
         })?;
-        let fault = |reason: String| Error::file(&path, reason);
-        let all: Value = serde_json::from_str(&text).map_err(|e| fault(e.to_string()))?;
-        let word = |key: &str| {
-            let text = all.get(key).and_then(Value::as_str);
-            text.ok_or_else(|| fault(format!("there is no text \"{key}\" in it; draw it again")))
-        };
-        let given = |key: &str| {
-            let value = all.get("given").and_then(|g| g.get(key));
-            let value = value.ok_or_else(|| fault(format!("there is no \"{key}\" given in it")))?;
-            tensor(value).map_err(|reason| fault(format!("`{key}`: {reason}")))
-        };
-        let network = Network::parse(word("network")?).map_err(|e| fault(e.to_string()))?;
-        let loss = Loss::parse(word("loss")?).map_err(|e| fault(e.to_string()))?;
         let mut weights = BTreeMap::new();
         for stored in io::read(&folder.join(MODEL))?.tensors {
             weights.insert(stored.key.clone(), stored.to_tensor()?.tensor);
         }
+        Sheet::from_template(&text, weights).map_err(|reason| Error::file(&path, reason))
+    }
+
+    /// As [`read`](Sheet::read), from the text of the template and the weights by key.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn from_template(text: &str, weights: BTreeMap<String, Tensor>) -> Result<Sheet, String> {
+        let all: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        let word = |key: &str| {
+            let text = all.get(key).and_then(Value::as_str);
+            text.ok_or_else(|| format!("there is no text \"{key}\" in it; draw it again"))
+        };
+        let given = |key: &str| {
+            let value = all.get("given").and_then(|g| g.get(key));
+            let value = value.ok_or_else(|| format!("there is no \"{key}\" given in it"))?;
+            tensor(value).map_err(|reason| format!("`{key}`: {reason}"))
+        };
+        let network = Network::parse(word("network")?).map_err(|e| e.to_string())?;
+        let loss = Loss::parse(word("loss")?).map_err(|e| e.to_string())?;
         Ok(Sheet {
             about: all.get("sheet").cloned().unwrap_or(Value::Null),
             problem: Problem {
