@@ -283,6 +283,20 @@ fn drawn(settings: &Settings) -> (Sheet, Work) {
     (sheet, work)
 }
 
+/// The numbers of a seed are the same in every version.
+#[test]
+fn sheets_of_a_seed_stay_as_they_are() {
+    let mut text = String::new();
+    for settings in some_settings() {
+        let (sheet, work) = drawn(&settings);
+        for (key, weight) in &sheet.problem.weights {
+            text += &format!("{key} {:?}\n", weight.data());
+        }
+        text += &format!("{}\n", sheet.template(&work));
+    }
+    insta::assert_snapshot!("sheets", text);
+}
+
 #[test]
 fn right_answers_are_right_to_any_digits() {
     for settings in some_settings() {
