@@ -5,6 +5,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -527,8 +528,8 @@ fn drawn() -> &'static (Sheet, Work) {
 /// of what was read are answers to it.
 fn template(bytes: &[u8]) -> Result<(), String> {
     let text = std::str::from_utf8(bytes).map_err(|e| e.to_string())?;
-    let sheet = Sheet::from_template(text, drawn().0.problem.weights.clone())?;
-    let work = Work::new(&sheet.problem).map_err(|e| e.to_string())?;
+    let sheet = Sheet::from_template(text, drawn().0.problem.weights.clone(), &BTreeMap::new())?;
+    let work = sheet.work().map_err(|e| e.to_string())?;
     let blank = parse_answers(&sheet.template(&work), &sheet, &work).unwrap();
     assert_eq!(blank.len(), work.asked.len());
     Ok(())

@@ -29,8 +29,8 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let (sheet, work) = drawn();
-    if let Ok(read) = Sheet::from_template(text, sheet.problem.weights.clone())
-        && let Ok(own) = Work::new(&read.problem)
+    if let Ok(read) = Sheet::from_template(text, sheet.problem.weights.clone(), &BTreeMap::new())
+        && let Ok(own) = read.work()
     {
         // What was read can be written, and its blank answers are answers to it.
         let blank = parse_answers(&read.template(&own), &read, &own).expect("its own template");
