@@ -363,6 +363,21 @@ fn the_command_line_draws_and_grades() {
     assert_eq!(json["marks"][6]["consistent_with"], json!(["dL/dh3"]));
 }
 
+/// What one works with by hand is on the page in digits, however much it is.
+#[test]
+fn the_page_to_fill_in_has_every_number_that_is_given() {
+    let (sheet, work) = drawn(&settings(3, &[8, 5, 1], Activation::Relu, 2));
+    let page = wgrad::report::page::sheet(&sheet, &work, "title").unwrap();
+    let weights = sheet.problem.weights.values();
+    for value in weights.chain([&sheet.problem.input]).flat_map(|t| t.data()) {
+        let digits = value.to_string().replace('-', "\u{2212}");
+        assert!(page.contains(&format!("<mn>{digits}</mn>")), "{digits}");
+    }
+    let count = page.matches("<mtd><mn>").count();
+    assert_eq!(count, 8 * 5 + 5 + 2 * 8 + 2);
+    assert!(!page.contains("class=\"heat-map\""));
+}
+
 #[test]
 fn bad_answers_are_named_with_their_place() {
     let (root, at) = folder(&[]);

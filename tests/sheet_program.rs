@@ -310,7 +310,7 @@ fn a_net_of_half_a_million_weights_is_drawn_and_graded() {
         "target.npy",
         "W2.npy",
         "model.pth",
-        "heat-map",
+        "class=\"heat-map\"",
         "a program",
     ] {
         assert!(page.contains(word), "{word}");
