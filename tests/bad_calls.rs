@@ -1074,6 +1074,13 @@ fn command_line(t: &mut Table) {
         "tune --net 'Linear(2, 1)'",
         "tune --clear --dry-run",
         "tune --batch 4",
+        "sheet -o s --layers 4",
+        "sheet -o s --layers 4,1,1",
+        "sheet -o s --layers 20,9,9,9,9,9,1",
+        "sheet -o s --layers 4096,1025,1",
+        "sheet -o s --layers 784,512,256,1 --batch 4096",
+        "sheet -o s --batch 4097",
+        "grade none.json --sheet .",
     ] {
         let mut command = Command::cargo_bin("wgrad").unwrap();
         command

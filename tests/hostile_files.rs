@@ -5,6 +5,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -502,49 +503,60 @@ const READERS: [(&str, Reader); 7] = [
         first.map(drop).or(second.map(drop))
     }),
     ("sheet", |b| {
-        let (first, second) = (template(b), marked(b));
+        let read = [false, true].map(|large| template(b, large).or(marked(b, large)));
+        let [first, second] = read;
         first.or(second)
     }),
 ];
 
-/// A sheet, and its values.
-fn drawn() -> &'static (Sheet, Work) {
-    static DRAWN: OnceLock<(Sheet, Work)> = OnceLock::new();
-    DRAWN.get_or_init(|| {
+/// A sheet with its values: one to work by hand, or one for a program, of which some
+/// values are asked for in part.
+fn drawn(for_program: bool) -> &'static (Sheet, Work) {
+    static DRAWN: [OnceLock<(Sheet, Work)>; 2] = [const { OnceLock::new() }; 2];
+    DRAWN[usize::from(for_program)].get_or_init(|| {
         let settings = Settings {
             seed: 7,
-            layers: vec![4, 2, 1],
+            layers: match for_program {
+                true => vec![9, 9, 1],
+                false => vec![4, 2, 1],
+            },
             activation: Activation::Relu,
-            batch: 1,
+            batch: if for_program { 8 } else { 1 },
         };
         let sheet = Sheet::draw(&settings).unwrap();
-        let work = Work::new(&sheet.problem).unwrap();
+        let work = sheet.work().unwrap();
+        assert_eq!(sheet.picks.is_empty(), !for_program);
         (sheet, work)
     })
 }
 
-/// As the template of a sheet with the weights of a drawn one. The blank answers
-/// of what was read are answers to it.
-fn template(bytes: &[u8]) -> Result<(), String> {
+/// As the template of a sheet with the weights and the batch of a drawn one. The blank
+/// answers of what was read are answers to it.
+fn template(bytes: &[u8], for_program: bool) -> Result<(), String> {
     let text = std::str::from_utf8(bytes).map_err(|e| e.to_string())?;
-    let sheet = Sheet::from_template(text, drawn().0.problem.weights.clone())?;
-    let work = Work::new(&sheet.problem).map_err(|e| e.to_string())?;
+    let problem = &drawn(for_program).0.problem;
+    let batch = BTreeMap::from([
+        ("input.npy".to_string(), problem.input.clone()),
+        ("target.npy".to_string(), problem.target.clone()),
+    ]);
+    let sheet = Sheet::from_template(text, problem.weights.clone(), &batch)?;
+    let work = sheet.work().map_err(|e| e.to_string())?;
     let blank = parse_answers(&sheet.template(&work), &sheet, &work).unwrap();
     assert_eq!(blank.len(), work.asked.len());
     Ok(())
 }
 
 /// As answers to the drawn sheet.
-fn answers(bytes: &[u8]) -> Result<Vec<Answer>, String> {
+fn answers(bytes: &[u8], for_program: bool) -> Result<Vec<Answer>, String> {
     let text = std::str::from_utf8(bytes).map_err(|e| e.to_string())?;
-    let (sheet, work) = drawn();
+    let (sheet, work) = drawn(for_program);
     parse_answers(text, sheet, work)
 }
 
 /// As answers, which are marked.
-fn marked(bytes: &[u8]) -> Result<(), String> {
-    let answers = answers(bytes)?;
-    for (mark, answer) in grade(&drawn().1, &answers).iter().zip(&answers) {
+fn marked(bytes: &[u8], for_program: bool) -> Result<(), String> {
+    let answers = answers(bytes, for_program)?;
+    for (mark, answer) in grade(&drawn(for_program).1, &answers).iter().zip(&answers) {
         let blank = answer.cells.iter().all(Option::is_none);
         assert_eq!(blank, mark.verdict == Verdict::Blank, "{}", mark.name);
     }
@@ -554,7 +566,12 @@ fn marked(bytes: &[u8]) -> Result<(), String> {
 #[test]
 fn damaged_sheets_are_errors_or_what_they_say() {
     // Filled in, as answers; blank, as the template. Marking each takes too long here.
-    let readers: [Reader; 2] = [|b| answers(b).map(drop), template];
+    let readers: [Reader; 4] = [
+        |b| answers(b, false).map(drop),
+        |b| template(b, false),
+        |b| answers(b, true).map(drop),
+        |b| template(b, true),
+    ];
     for (whole, read) in samples("sheet").iter().zip(readers) {
         assert_eq!(read(whole), Ok(()));
         each_beginning(whole, |length, part| {
@@ -588,12 +605,13 @@ fn samples(target: &str) -> Vec<Vec<u8>> {
         "csv" => vec![CSV.as_bytes().to_vec()],
         "json" => vec![BASELINE.as_bytes().to_vec(), tuned_file()],
         "sheet" => {
-            let (sheet, work) = drawn();
-            let blank = sheet.template(work);
-            vec![
-                blank.replace("null", "-0.25").into_bytes(),
-                blank.into_bytes(),
-            ]
+            let both = [false, true].map(|for_program| {
+                let (sheet, work) = drawn(for_program);
+                let blank = sheet.template(work);
+                let filled = blank.replace("null", "-0.25");
+                [filled.into_bytes(), blank.into_bytes()]
+            });
+            both.concat()
         }
         other => panic!("no target {other}"),
     }

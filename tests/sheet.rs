@@ -1,34 +1,23 @@
 //! Sheets and marks. The right and the wrong answers are worked out here with plain
 //! loops, apart from the graph and its rules.
 
+#[path = "common/by_hand.rs"]
+mod by_hand;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use by_hand::{
+    drawn, file_of, logistic, marks_of, mistakes, product, rows, settings, transposed, worked, zip,
+};
 use predicates::prelude::*;
 use predicates::str::contains;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use wgrad::sheet::{
-    Activation, Mark, Mistake, Settings, Sheet, Verdict, Work, grade, read_answers,
-};
-use wgrad::{Tensor, io};
-
-type Matrix = Vec<Vec<f64>>;
-type Answers = BTreeMap<String, Matrix>;
-
-/// A mistake, the value at which it is made, and which way to make it.
-type Wrong<'a> = Option<(Mistake, &'a str, usize)>;
-
-fn settings(seed: u32, layers: &[usize], activation: Activation, batch: usize) -> Settings {
-    Settings {
-        seed,
-        layers: layers.to_vec(),
-        activation,
-        batch,
-    }
-}
+use wgrad::io;
+use wgrad::sheet::{Activation, Mistake, Settings, Sheet, Verdict, Work};
 
 fn some_settings() -> Vec<Settings> {
     vec![
@@ -40,247 +29,18 @@ fn some_settings() -> Vec<Settings> {
     ]
 }
 
-/// What a printed number means: 0.1 is a tenth.
-fn rows(tensor: &Tensor) -> Matrix {
-    let across = tensor.dims()[1];
-    let number = |v: &f32| v.to_string().parse().unwrap();
-    let row = |r: &[f32]| r.iter().map(number).collect();
-    tensor.data().chunks(across).map(row).collect()
-}
-
-fn transposed(a: &Matrix) -> Matrix {
-    (0..a[0].len())
-        .map(|j| a.iter().map(|row| row[j]).collect())
-        .collect()
-}
-
-fn product(a: &Matrix, b: &Matrix) -> Matrix {
-    let columns = transposed(b);
-    let dot = |r: &Vec<f64>, c: &Vec<f64>| r.iter().zip(c).map(|(x, y)| x * y).sum();
-    a.iter()
-        .map(|r| columns.iter().map(|c| dot(r, c)).collect())
-        .collect()
-}
-
-fn zip(a: &Matrix, b: &Matrix, f: impl Fn(f64, f64) -> f64) -> Matrix {
-    let row = |(r, s): (&Vec<f64>, &Vec<f64>)| r.iter().zip(s).map(|(x, y)| f(*x, *y)).collect();
-    a.iter().zip(b).map(row).collect()
-}
-
-/// The numbers of `a`, row by row, in rows of the length that `like` has.
-fn in_shape(a: &Matrix, like: &Matrix) -> Matrix {
-    let all: Vec<f64> = a.concat();
-    all.chunks(like[0].len()).map(<[f64]>::to_vec).collect()
-}
-
-fn logistic(z: f64) -> f64 {
-    1.0 / (1.0 + (-z).exp())
-}
-
-/// Four significant digits, as one writes them.
-fn written(value: f64, digits: i32) -> String {
-    if value == 0.0 {
-        return "0".to_string();
-    }
-    let decimals = digits - 1 - value.abs().log10().floor() as i32;
-    format!("{value:.*}", decimals.max(0) as usize)
-}
-
-/// Works a sheet, with a mistake if so wished; each value is rounded before it is used
-/// where `rounded` says to how many digits.
-fn worked(sheet: &Sheet, wrong: Wrong, rounded: Option<i32>) -> Answers {
-    let keep = |m: Matrix| -> Matrix {
-        let Some(digits) = rounded else { return m };
-        let number = |v: f64| written(v, digits).parse().unwrap();
-        m.into_iter()
-            .map(|r| r.into_iter().map(number).collect())
-            .collect()
-    };
-    let is = |mistake: Mistake, at: &str, way: usize| wrong == Some((mistake, at, way));
-    let problem = &sheet.problem;
-    let weights: Vec<Matrix> = (0..problem.weights.len())
-        .map(|i| rows(&problem.weights[&format!("{}.weight", 2 * i)]))
-        .collect();
-    let text = problem.network.to_string();
-    let relu = |i: usize| text.contains(&format!("({}): ReLU", 2 * i + 1));
-    let mut all = Answers::new();
-    let mut h = vec![rows(&problem.input)];
-    // What a table of W gives when it is read the other way.
-    let turned = |w: &Matrix| in_shape(&transposed(w), w);
-    for (i, w) in weights.iter().enumerate() {
-        let name = format!("h{}", 2 * i);
-        let w = match is(Mistake::NotTransposed, &name, 0) {
-            true => turned(w),
-            false => w.clone(),
-        };
-        let z = keep(product(h.last().unwrap(), &transposed(&w)));
-        let act = |v: f64, _| if relu(i) { v.max(0.0) } else { logistic(v) };
-        let a = keep(zip(&z, &z, act));
-        all.insert(name, z.clone());
-        all.insert(format!("h{}", 2 * i + 1), a.clone());
-        h.extend([z, a]);
-    }
-    let (p, y) = (h.last().unwrap(), rows(&problem.target));
-    let n = p.concat().len() as f64;
-    let each = zip(p, &y, |p, y| -(y * p.ln() + (1.0 - y) * (1.0 - p).ln()));
-    let mut loss = each.concat().iter().sum::<f64>() / n;
-    if is(Mistake::BceSign, "L", 0) {
-        loss = -loss;
-    }
-    if is(Mistake::OneOverN, "L", 0) {
-        loss *= n;
-    }
-    all.insert("L".to_string(), keep(vec![vec![loss]]));
-    let last = 2 * weights.len() - 1;
-    let at = format!("dL/dh{last}");
-    let sign = if is(Mistake::BceSign, &at, 0) {
-        -1.0
-    } else {
-        1.0
-    };
-    let share = if is(Mistake::OneOverN, &at, 0) {
-        1.0
-    } else {
-        n
-    };
-    let mut g = zip(p, &y, |p, y| sign * (p - y) / (p * (1.0 - p)) / share);
-    if is(Mistake::ForwardValue, &at, 1) {
-        g = p.clone();
-    }
-    g = keep(g);
-    all.insert(at, g.clone());
-    for (i, w) in weights.iter().enumerate().rev() {
-        // h[0] is x.
-        let (x, z, a) = (&h[2 * i], &h[2 * i + 1], &h[2 * i + 2]);
-        let name = format!("dL/dh{}", 2 * i);
-        let from = match is(Mistake::ForwardValue, &name, 0) {
-            true => a.clone(),
-            false => g.clone(),
-        };
-        let slope = |z: f64, a: f64| match relu(i) {
-            true if is(Mistake::ReluMask, &name, 0) => 1.0,
-            true => f64::from(u8::from(z > 0.0)),
-            false if is(Mistake::SigmoidPoint, &name, 0) => z * (1.0 - z),
-            false if is(Mistake::SigmoidPoint, &name, 1) => logistic(a) * (1.0 - logistic(a)),
-            false => a * (1.0 - a),
-        };
-        let mut dz = zip(&from, &zip(z, a, slope), |g, s| g * s);
-        if is(Mistake::ForwardValue, &name, 1) {
-            dz = z.clone();
+/// The numbers of a seed are the same in every version.
+#[test]
+fn sheets_of_a_seed_stay_as_they_are() {
+    let mut text = String::new();
+    for settings in some_settings() {
+        let (sheet, work) = drawn(&settings);
+        for (key, weight) in &sheet.problem.weights {
+            text += &format!("{key} {:?}\n", weight.data());
         }
-        let dz = keep(dz);
-        all.insert(name, dz.clone());
-        let name = format!("dL/dW{}", 2 * i);
-        let of = match is(Mistake::ForwardValue, &name, 0) {
-            true => z,
-            false => &dz,
-        };
-        let mut dw = product(&transposed(of), x);
-        if is(Mistake::ProductOrder, &name, 0) {
-            dw = in_shape(&product(&transposed(x), of), w);
-        }
-        all.insert(name, keep(dw));
-        if i == 0 {
-            break;
-        }
-        let name = format!("dL/dh{}", 2 * i - 1);
-        let w = match is(Mistake::NotTransposed, &name, 0) {
-            true => turned(w),
-            false => w.clone(),
-        };
-        let of = match is(Mistake::ForwardValue, &name, 0) {
-            true => z,
-            false => &dz,
-        };
-        g = product(of, &w);
-        if is(Mistake::ProductOrder, &name, 0) {
-            g = product(&w, of);
-        }
-        if is(Mistake::ForwardValue, &name, 1) {
-            g = x.clone();
-        }
-        g = keep(g);
-        all.insert(name, g.clone());
+        text += &format!("{}\n", sheet.template(&work));
     }
-    all
-}
-
-/// Every mistake that can be made on a sheet: at which value, in which way.
-fn mistakes(sheet: &Sheet) -> Vec<(Mistake, String, usize)> {
-    use Mistake::{
-        BceSign, ForwardValue, NotTransposed, OneOverN, ProductOrder, ReluMask, SigmoidPoint,
-    };
-    let text = sheet.problem.network.to_string();
-    let count = sheet.problem.weights.len();
-    let batch = sheet.problem.input.dims()[0];
-    let mut all = Vec::new();
-    let n = sheet.problem.target.data().len();
-    let last = format!("dL/dh{}", 2 * count - 1);
-    all.extend([
-        (BceSign, "L".to_string(), 0),
-        (BceSign, last.clone(), 0),
-        (ForwardValue, last.clone(), 1),
-    ]);
-    if n > 1 {
-        all.extend([(OneOverN, "L".to_string(), 0), (OneOverN, last, 0)]);
-    }
-    for i in 0..count {
-        let dims = sheet.problem.weights[&format!("{}.weight", 2 * i)].dims();
-        let wide = dims.iter().all(|d| *d > 1);
-        let dz = format!("dL/dh{}", 2 * i);
-        all.extend([(ForwardValue, dz.clone(), 0), (ForwardValue, dz.clone(), 1)]);
-        if text.contains(&format!("({}): ReLU", 2 * i + 1)) {
-            all.push((ReluMask, dz, 0));
-        } else {
-            all.extend([(SigmoidPoint, dz.clone(), 0), (SigmoidPoint, dz, 1)]);
-        }
-        let dw = format!("dL/dW{}", 2 * i);
-        all.push((ForwardValue, dw.clone(), 0));
-        if wide {
-            all.push((NotTransposed, format!("h{}", 2 * i), 0));
-            all.push((ProductOrder, dw, 0));
-        }
-        if i > 0 {
-            let da = format!("dL/dh{}", 2 * i - 1);
-            all.extend([(ForwardValue, da.clone(), 0), (ForwardValue, da.clone(), 1)]);
-            if wide {
-                all.push((NotTransposed, da.clone(), 0));
-            }
-            if dims[0] == dims[1] && dims[0] == batch && wide {
-                all.push((ProductOrder, da, 0));
-            }
-        }
-    }
-    all
-}
-
-fn file_of(sheet: &Sheet, work: &Work, answers: &Answers, digits: i32) -> Value {
-    let mut map = serde_json::Map::new();
-    for asked in &work.asked {
-        let of = &answers[&asked.name];
-        // In quotes, so that zeros at the end stay.
-        let cell = |v: &f64| json!(written(*v, digits));
-        let list: Vec<Vec<Value>> = of.iter().map(|r| r.iter().map(cell).collect()).collect();
-        let value = match asked.dims.is_empty() {
-            true => list[0][0].clone(),
-            false => json!(list),
-        };
-        map.insert(asked.name.clone(), value);
-    }
-    json!({ "sheet": sheet.about, "answers": map })
-}
-
-fn marks_of(sheet: &Sheet, work: &Work, file: &Value) -> Vec<Mark> {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("answers.json");
-    fs::write(&path, file.to_string()).unwrap();
-    grade(work, &read_answers(&path, sheet, work).unwrap())
-}
-
-fn drawn(settings: &Settings) -> (Sheet, Work) {
-    let sheet = Sheet::draw(settings).unwrap();
-    let work = Work::new(&sheet.problem).unwrap();
-    (sheet, work)
+    insta::assert_snapshot!("sheets", text);
 }
 
 #[test]
@@ -603,6 +363,21 @@ fn the_command_line_draws_and_grades() {
     assert_eq!(json["marks"][6]["consistent_with"], json!(["dL/dh3"]));
 }
 
+/// What one works with by hand is on the page in digits, however much it is.
+#[test]
+fn the_page_to_fill_in_has_every_number_that_is_given() {
+    let (sheet, work) = drawn(&settings(3, &[8, 5, 1], Activation::Relu, 2));
+    let page = wgrad::report::page::sheet(&sheet, &work, "title").unwrap();
+    let weights = sheet.problem.weights.values();
+    for value in weights.chain([&sheet.problem.input]).flat_map(|t| t.data()) {
+        let digits = value.to_string().replace('-', "\u{2212}");
+        assert!(page.contains(&format!("<mn>{digits}</mn>")), "{digits}");
+    }
+    let count = page.matches("<mtd><mn>").count();
+    assert_eq!(count, 8 * 5 + 5 + 2 * 8 + 2);
+    assert!(!page.contains("class=\"heat-map\""));
+}
+
 #[test]
 fn bad_answers_are_named_with_their_place() {
     let (root, at) = folder(&[]);
@@ -710,19 +485,32 @@ fn bad_answers_are_named_with_their_place() {
 #[test]
 fn sheets_that_cannot_be_are_refused() {
     let root = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 9] = [
         (&["--layers", "4"], "give 2 to 6"),
         (&["--layers", "4,0,1"], "whole numbers from 1"),
-        (&["--layers", "400,2,1"], "sizes from 1 to 8"),
+        (
+            &["--layers", "2049,2048,1"],
+            "4198400 weights, of which a sheet has at most 4194304",
+        ),
+        (&["--layers", "9,8,8,8,8,8,1"], "give 2 to 6"),
+        (&["--layers", "1048575,1"], "makes 2097152 numbers"),
         (&["--layers", "4,1,1"], "a single ReLU"),
-        (&["--batch", "0"], "1 to 8 rows"),
-        (&["--batch", "9"], "1 to 8 rows"),
+        (&["--batch", "0"], "1 to 8 rows to work by hand, up to 4096"),
+        (
+            &["--batch", "4097"],
+            "1 to 8 rows to work by hand, up to 4096",
+        ),
         (&["--activation", "tanh"], "possible values"),
     ];
     for (arguments, want) in cases {
         wgrad()
             .args(["sheet", "--cpu", "-o"])
             .arg(root.path().join("s"))
+            .args(
+                ["--batch", "2"]
+                    .iter()
+                    .filter(|_| !arguments.contains(&"--batch")),
+            )
             .args(arguments)
             .assert()
             .code(2)

@@ -19,7 +19,8 @@ pub struct SheetArgs {
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u32,
 
-    /// The features of the input, then of each layer
+    /// The features of the input, then of each layer: up to 8 to work by hand, more for
+    /// a program of your own (784,512,256,1), of whose values some elements are asked for
     #[arg(long, value_name = "N,N,..", default_value = "4,2,1", value_delimiter = ',', value_parser = count::<usize>)]
     layers: Vec<usize>,
 
@@ -27,12 +28,13 @@ pub struct SheetArgs {
     #[arg(long, value_enum, default_value_t = Between::Relu)]
     activation: Between,
 
-    /// Rows of the batch
+    /// Rows of the batch: up to 8 to work by hand, up to 4096 for a program
     #[arg(long, value_name = "N", default_value_t = 1)]
     batch: usize,
 
     /// Write sheet.html, answers.template.json, model.pth and solution.html into this
-    /// folder, which is made if need be
+    /// folder, which is made if need be; for a program the batch and the weights as .npy
+    /// files, too
     #[arg(long, short, value_name = "DIR")]
     output: PathBuf,
 }
@@ -68,7 +70,7 @@ pub fn run(args: &SheetArgs, engine: &EngineArgs, as_json: bool) -> Result<Outco
         batch: args.batch,
     };
     let drawn = Sheet::draw(&settings)?;
-    let work = Work::new(&drawn.problem)?;
+    let work = drawn.work()?;
     let gpu = engine.open()?;
     let detail = Detail {
         every_step: true,
@@ -95,10 +97,10 @@ pub fn run(args: &SheetArgs, engine: &EngineArgs, as_json: bool) -> Result<Outco
         "solution.html",
         &page::page(&work.prepared, &solved, &made)?,
     )?;
-    drawn.write_model(folder)?;
+    let data = drawn.write_data(folder)?;
     // Last, so that a folder with it is whole.
     write(TEMPLATE, &drawn.template(&work))?;
-    tell(folder, &settings, &work, as_json)?;
+    tell(folder, &settings, &work, &data, as_json)?;
     Ok(match solved.tally().passed() {
         true => Outcome::Good,
         false => Outcome::Differs,
@@ -107,16 +109,31 @@ pub fn run(args: &SheetArgs, engine: &EngineArgs, as_json: bool) -> Result<Outco
 
 fn title(settings: &Settings) -> String {
     let sizes: Vec<_> = settings.layers.iter().map(usize::to_string).collect();
+    let how = if settings.by_hand() {
+        "hand"
+    } else {
+        "program"
+    };
     format!(
-        "Gradients by hand: {}, sheet {}",
+        "Gradients by {how}: {}, sheet {}",
         sizes.join("-"),
         settings.seed
     )
 }
 
-fn tell(folder: &Path, settings: &Settings, work: &Work, as_json: bool) -> Result<()> {
-    let files = ["sheet.html", TEMPLATE, sheet::MODEL, "solution.html"];
-    let paths = files.map(|name| folder.join(name).display().to_string());
+fn tell(
+    folder: &Path,
+    settings: &Settings,
+    work: &Work,
+    data: &[String],
+    as_json: bool,
+) -> Result<()> {
+    let mut files = vec!["sheet.html", TEMPLATE];
+    files.extend(data.iter().map(String::as_str));
+    files.push("solution.html");
+    let paths: Vec<String> = (files.into_iter())
+        .map(|name| folder.join(name).display().to_string())
+        .collect();
     let numbers: usize = work.asked.iter().map(sheet::Asked::count).sum();
     if as_json {
         return output::json(&serde_json::json!({
@@ -130,13 +147,17 @@ fn tell(folder: &Path, settings: &Settings, work: &Work, as_json: bool) -> Resul
         "{}\n{} values to work out, {numbers} numbers\n{}\n",
         title(settings),
         work.asked.len(),
-        paths.map(|path| format!("  {path}")).join("\n")
+        paths
+            .iter()
+            .map(|path| format!("  {path}"))
+            .collect::<Vec<_>>()
+            .join("\n")
     ))
 }
 
 pub fn grade(args: &GradeArgs, as_json: bool) -> Result<Outcome> {
     let sheet = Sheet::read(&args.sheet)?;
-    let work = Work::new(&sheet.problem)?;
+    let work = sheet.work()?;
     let answers = sheet::read_answers(&args.answers, &sheet, &work)?;
     let marks = sheet::grade(&work, &answers);
     match as_json {

@@ -21,6 +21,8 @@ use std::path::Path;
 use half::{bf16, f16};
 
 #[cfg(not(target_arch = "wasm32"))]
+pub use npy::save_npy;
+#[cfg(not(target_arch = "wasm32"))]
 pub use pth::save_pth;
 #[cfg(not(target_arch = "wasm32"))]
 pub use put::{check_writable, write};

@@ -3,6 +3,35 @@
 //! docs/REJECTED.md says why no library does it.
 
 use super::{Dtype, Format, Stored, TensorFile, element_count};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::tensor::Tensor;
+
+/// Writes a float32 array that `numpy.load` reads. The same tensor gives the same bytes.
+///
+/// # Errors
+/// [`Error::File`](crate::Error::File): the file cannot be written.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn save_npy(path: &std::path::Path, tensor: &Tensor) -> crate::Result<()> {
+    super::write(path, &written(tensor))
+}
+
+/// An array as a file of version 1.
+#[cfg(not(target_arch = "wasm32"))]
+fn written(tensor: &Tensor) -> Vec<u8> {
+    // A tuple of one has a comma.
+    let sizes: String = tensor.dims().iter().map(|d| format!("{d}, ")).collect();
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({sizes}), }}");
+    // The elements begin at a multiple of 64, after a newline.
+    let start = (10 + header.len() + 1).next_multiple_of(64);
+    let mut out = b"\x93NUMPY\x01\x00".to_vec();
+    // A tensor has few axes, and its header some hundred characters.
+    out.extend(((start - 10) as u16).to_le_bytes());
+    out.extend(header.as_bytes());
+    out.resize(start - 1, b' ');
+    out.push(b'\n');
+    out.extend(tensor.data().iter().flat_map(|v| v.to_le_bytes()));
+    out
+}
 
 pub(super) fn read(bytes: &[u8], stem: &str) -> Result<TensorFile, String> {
     let (header, start) = header(bytes)?;

@@ -39,7 +39,7 @@ impl Count {
             *match mark.verdict {
                 Verdict::Right => &mut count.right,
                 Verdict::Carried(_) => &mut count.consistent,
-                Verdict::Mistaken(_) | Verdict::Unknown => &mut count.wrong,
+                Verdict::Mistaken(_) | Verdict::Unknown | Verdict::Unclear(_) => &mut count.wrong,
                 Verdict::Blank | Verdict::Incomplete | Verdict::Coarse => &mut count.open,
             } += 1;
         }
@@ -91,6 +91,11 @@ fn words(mark: &Mark) -> Vec<String> {
             })
             .collect(),
         Verdict::Unknown => vec!["matches none of the known mistakes".to_string()],
+        Verdict::Unclear(from) => vec![format!(
+            "not by a known mistake; it may follow from your {}, of which only some numbers are \
+             known: put that right first",
+            and(from)
+        )],
     }
 }
 
@@ -111,7 +116,7 @@ pub fn text(sheet: &Sheet, marks: &[Mark]) -> String {
         let (colour, word) = match mark.verdict {
             Verdict::Right => (GREEN, "right"),
             Verdict::Carried(_) => (YELLOW, "consistent"),
-            Verdict::Mistaken(_) | Verdict::Unknown => (RED, "wrong"),
+            Verdict::Mistaken(_) | Verdict::Unknown | Verdict::Unclear(_) => (RED, "wrong"),
             Verdict::Blank | Verdict::Incomplete | Verdict::Coarse => (YELLOW, "open"),
         };
         let mut lines = words(mark).into_iter();

@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     ("graph.css", include_str!("../../templates/graph.css")),
     ("graph.svg", include_str!("../../templates/graph.svg")),
+    ("heat.html", include_str!("../../templates/heat.html")),
     ("report.css", include_str!("../../templates/report.css")),
     ("report.html", include_str!("../../templates/report.html")),
     ("report.js", include_str!("../../templates/report.js")),

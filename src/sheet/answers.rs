@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Sheet;
+use super::template::{index, index_text};
 use super::work::{Asked, Work};
 use crate::error::{Error, Result};
 use crate::io;
@@ -144,6 +145,12 @@ fn answer(raw: &RawValue, asked: &Asked, work: &Work) -> Result<Answer, String> 
             swapped: false,
         });
     }
+    if asked.picks.is_some() {
+        return Ok(Answer {
+            cells: picked(raw, asked)?,
+            swapped: false,
+        });
+    }
     let mut cells = Vec::with_capacity(asked.count());
     let Err(reason) = fill(raw, &asked.dims, &mut cells) else {
         return Ok(Answer {
@@ -152,7 +159,7 @@ fn answer(raw: &RawValue, asked: &Asked, work: &Work) -> Result<Answer, String> 
         });
     };
     // A product in the wrong order has the shape of the transpose.
-    if let ([rows, columns], true) = (&asked.dims[..], work.is_of_weight(asked))
+    if let ([rows, columns], true) = (&asked.dims[..], work.is_of_weight(asked.node.index()))
         && rows != columns
     {
         cells.clear();
@@ -164,6 +171,48 @@ fn answer(raw: &RawValue, asked: &Asked, work: &Work) -> Result<Answer, String> 
         }
     }
     Err(reason)
+}
+
+/// The numbers by the index of their elements.
+fn picked(raw: &RawValue, asked: &Asked) -> Result<Vec<Option<Written>>, String> {
+    let text = raw.get().trim();
+    let names: Vec<String> = (0..asked.count())
+        .map(|i| index_text(&asked.index(i)))
+        .collect();
+    let wanted = || {
+        format!(
+            "numbers by index are wanted, {{\"{}\": ..}}, for {}",
+            names.first().map_or("", String::as_str),
+            names.join(", ")
+        )
+    };
+    if !text.starts_with('{') {
+        return Err(format!("{}; got {}", wanted(), brief(text)));
+    }
+    let entries: BTreeMap<String, &RawValue> =
+        serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let mut cells: Vec<Option<Option<Written>>> = vec![None; names.len()];
+    for (key, value) in entries {
+        let at = index(&key).map(|index| index_text(&index));
+        let place = at.and_then(|at| names.iter().position(|name| *name == at));
+        let Some(place) = place else {
+            let key = printable(&key).into_owned();
+            return Err(format!("{}; `{key}` is none of them", wanted()));
+        };
+        if cells[place].is_some() {
+            return Err(format!("{} is answered twice", names[place]));
+        }
+        let cell = number(value.get().trim()).map_err(|e| format!("{}: {e}", names[place]))?;
+        cells[place] = Some(cell);
+    }
+    let missing = cells.iter().position(Option::is_none);
+    match missing {
+        Some(place) => Err(format!(
+            "{} is missing; where there is no answer, leave null",
+            names[place]
+        )),
+        None => Ok(cells.into_iter().flatten().collect()),
+    }
 }
 
 /// Appends the numbers of nested lists of this shape.

@@ -2,24 +2,18 @@
 //! ReLUs of which some are dead, sigmoids that are not saturated, and gradients in which
 //! every known mistake shows.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeMap;
 
-use ndarray::ArrayD;
 use rand_mt::Mt;
-use serde_json::{Value, json};
 
-use super::mistakes::SLIPS;
-use super::work::{Edit, Work};
+use super::settings::Settings;
+use super::show::mistakes_show;
+use super::work::Work;
 use crate::error::{Error, Result};
 use crate::nn::{Loss, Network};
 use crate::solution::Problem;
 use crate::tensor::Tensor;
 
-/// The largest layer, batch and number of layers that one can work by hand.
-const MOST_WIDE: usize = 8;
-const MOST_ROWS: usize = 8;
-const MOST_LAYERS: usize = 6;
 /// How often whole sheets, and the weights of one unit, are drawn anew.
 const SHEETS: usize = 2_000;
 const UNITS: usize = 300;
@@ -27,120 +21,22 @@ const UNITS: usize = 300;
 const SIGMOID: std::ops::RangeInclusive<f64> = 0.05..=2.1;
 /// Where those of ReLUs lie, above and below 0.
 const RELU: std::ops::RangeInclusive<f64> = 0.04..=4.5;
-/// What a mistake must change: a share of the largest element.
-const SHOWS: f64 = 0.03;
-
-/// What stands between the Linear layers; the last layer is followed by a Sigmoid.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Activation {
-    /// ReLU.
-    #[default]
-    Relu,
-    /// Sigmoid.
-    Sigmoid,
-    /// ReLU and Sigmoid in turn.
-    Mixed,
-}
-
-impl fmt::Display for Activation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Activation::Relu => "relu",
-            Activation::Sigmoid => "sigmoid",
-            Activation::Mixed => "mixed",
-        })
-    }
-}
-
-/// What a sheet is drawn from.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Settings {
-    /// The seed.
-    pub seed: u32,
-    /// The features of the input, then of each layer.
-    pub layers: Vec<usize>,
-    /// What stands between the layers.
-    pub activation: Activation,
-    /// Rows of the batch.
-    pub batch: usize,
-}
-
-impl Settings {
-    /// What tells the sheet from others.
-    pub fn about(&self) -> Value {
-        json!({
-            "seed": self.seed,
-            "layers": self.layers,
-            "activation": self.activation.to_string(),
-            "batch": self.batch,
-        })
-    }
-
-    /// Whether the layer with this number is followed by a ReLU.
-    fn is_relu(&self, layer: usize) -> bool {
-        let last = layer + 2 == self.layers.len();
-        !last
-            && match self.activation {
-                Activation::Relu => true,
-                Activation::Sigmoid => false,
-                Activation::Mixed => layer.is_multiple_of(2),
-            }
-    }
-
-    fn check(&self) -> Result<()> {
-        let count = self.layers.len();
-        let bad = |text: String| Err(Error::Text(text));
-        if !(2..=MOST_LAYERS).contains(&count) {
-            return bad(format!(
-                "{count} layer sizes; give 2 to {MOST_LAYERS}, the input's first: 4,3,1"
-            ));
-        }
-        if let Some(size) = self.layers.iter().find(|s| !(1..=MOST_WIDE).contains(*s)) {
-            return bad(format!(
-                "a layer of {size} is not for working by hand; give sizes from 1 to {MOST_WIDE}"
-            ));
-        }
-        if !(1..=MOST_ROWS).contains(&self.batch) {
-            return bad(format!(
-                "a batch of {} is not for working by hand; give 1 to {MOST_ROWS} rows",
-                self.batch
-            ));
-        }
-        let narrow = |layer: &usize| self.layers[layer + 1] == 1 && self.is_relu(*layer);
-        if let Some(layer) = (0..count - 1).find(narrow) {
-            return bad(format!(
-                "size {} of the layers is a single ReLU, and where that is dead nothing flows; give \
-                 2 or more, or --activation sigmoid",
-                layer + 2
-            ));
-        }
-        Ok(())
-    }
-
-    /// The network, as PyTorch writes it.
-    fn network(&self) -> String {
-        let parts: Vec<_> = (0..self.layers.len() - 1)
-            .map(|i| {
-                let (takes, gives) = (self.layers[i], self.layers[i + 1]);
-                let then = if self.is_relu(i) { "ReLU" } else { "Sigmoid" };
-                format!("Linear({takes}, {gives}, bias=False), {then}()")
-            })
-            .collect();
-        format!("Sequential({})", parts.join(", "))
-    }
-}
 
 /// Whole numbers at random. The top bits of the generator's words are used.
-struct Draws(Mt);
+pub(super) struct Draws(Mt);
 
 impl Draws {
+    pub(super) fn new(settings: &Settings) -> Draws {
+        Draws(Mt::new(settings.seed))
+    }
+
     /// From 1 to `most`, negative half of the time.
-    fn signed(&mut self, most: u32) -> i32 {
+    pub(super) fn signed(&mut self, most: u32) -> i32 {
         let size = 1 + self.below(most) as i32;
         if self.below(2) == 0 { size } else { -size }
     }
 
-    fn below(&mut self, end: u32) -> u32 {
+    pub(super) fn below(&mut self, end: u32) -> u32 {
         ((u64::from(self.0.next_u32()) * u64::from(end)) >> 32) as u32
     }
 }
@@ -148,12 +44,11 @@ impl Draws {
 /// Rows of activations, in float64.
 type Rows = Vec<Vec<f64>>;
 
-/// Draws a problem.
+/// Draws a problem to work by hand.
 pub(super) fn problem(settings: &Settings) -> Result<Problem> {
-    settings.check()?;
     let network = Network::parse(&settings.network())?;
     let loss = Loss::parse("BCELoss()")?;
-    let mut draws = Draws(Mt::new(settings.seed));
+    let mut draws = Draws::new(settings);
     for _ in 0..SHEETS {
         let Some((input, weights)) = numbers(settings, &mut draws)? else {
             continue;
@@ -246,46 +141,4 @@ fn unit(rows: &Rows, relu: bool, draws: &mut Draws) -> Option<(Vec<i32>, Vec<f64
             .all(|z: &f64| range.contains(&z.abs()))
             .then_some((unit, out))
     })
-}
-
-/// Whether each mistake that can be made changes the next value that is asked for, and
-/// differently from the others.
-fn mistakes_show(work: &Work) -> bool {
-    let right = work.run(&BTreeMap::new(), &[]);
-    let stops: BTreeSet<usize> = work.asked.iter().map(|a| a.node.index()).collect();
-    let sites: Vec<_> = (0..SLIPS.len()).map(|slip| work.sites(slip)).collect();
-    work.asked.iter().all(|asked| {
-        let node = asked.node.index();
-        let mut others = stops.clone();
-        others.remove(&node);
-        let [region, _] = work.behind(node, &others);
-        let mut wrong: Vec<(usize, ArrayD<f64>)> = Vec::new();
-        for (slip, sites) in sites.iter().enumerate() {
-            for at in sites.intersection(&region) {
-                let edit = Edit {
-                    slip,
-                    sites: BTreeSet::from([*at]),
-                };
-                let all = work.run(&BTreeMap::new(), &[edit]);
-                wrong.push((slip, all[node].value.clone()));
-            }
-        }
-        let right = &right[node].value;
-        wrong.iter().enumerate().all(|(i, (slip, value))| {
-            // A vector's transpose has the same numbers in the same order.
-            if value == right {
-                return true;
-            }
-            let before = wrong[..i]
-                .iter()
-                .filter(|(s, _)| SLIPS[*s].mistake != SLIPS[*slip].mistake);
-            differs(value, right) && before.into_iter().all(|(_, other)| differs(value, other))
-        })
-    })
-}
-
-fn differs(a: &ArrayD<f64>, b: &ArrayD<f64>) -> bool {
-    let largest = b.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
-    let mut pairs = a.iter().zip(b);
-    pairs.any(|(a, b)| (a - b).abs() > SHOWS * largest && (a - b).abs() > 1e-3)
 }

@@ -2,17 +2,20 @@
 //! follows from the answers before it, then against what each known mistake gives.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ndarray::{ArrayD, IxDyn};
 
 use super::answers::{Answer, Written};
 use super::mistakes::{Mistake, SLIPS};
-use super::work::{Asked, Edit, Work};
+use super::work::{Asked, Base, Edit, Value, Work};
 use crate::run::cpu::RefValue;
 
 /// How far float32 arithmetic may be from the value, as a share of it: an answer with
 /// all digits of a float32 is right.
 const FLOAT32: f64 = 1e-6;
+/// The same for a program, whose sums are long: a share of the largest element.
+const FLOAT32_SUMS: f64 = 2e-5;
 /// The share of an answer that half a unit of its last digit may be: two digits.
 const TWO_DIGITS: f64 = 0.05;
 /// The share of a value by which the rounding of earlier answers may move it. What
@@ -36,6 +39,9 @@ pub enum Verdict {
     Mistaken(Vec<Found>),
     /// Wrong, and none of the known mistakes.
     Unknown,
+    /// Wrong, and it cannot be told whether it follows from these wrong answers before
+    /// it, of which only some elements are known.
+    Unclear(Vec<String>),
 }
 
 impl Verdict {
@@ -49,6 +55,7 @@ impl Verdict {
             Verdict::Carried(_) => "consistent",
             Verdict::Mistaken(_) => "mistake",
             Verdict::Unknown => "wrong",
+            Verdict::Unclear(_) => "unclear",
         }
     }
 }
@@ -97,8 +104,8 @@ enum Fit {
     Yes,
 }
 
-fn fit(written: &Written, value: f64, slack: f64) -> Fit {
-    let exact = FLOAT32 * value.abs().max(0.1);
+/// How an answer fits a value from which float32 may be `exact` away.
+fn fit(written: &Written, value: f64, exact: f64, slack: f64) -> Fit {
     let off = (written.value - value).abs();
     // A comparison with NaN is false: what has no value fits nothing.
     if off <= exact {
@@ -113,32 +120,71 @@ fn fit(written: &Written, value: f64, slack: f64) -> Fit {
     Fit::No
 }
 
-/// How what is filled in fits, all together. `rounding` says that the value follows
-/// from rounded answers.
-fn fits(cells: &[Option<Written>], value: &RefValue, rounding: bool) -> Fit {
-    let largest = value.value.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
-    let each = cells.iter().zip(value.value.iter().zip(&value.error));
-    let each = each.filter_map(|(cell, (&v, &error))| {
-        // Where there is no bound, the most that is allowed.
-        let error = if error.is_nan() { f64::INFINITY } else { error };
-        let slack = match rounding {
-            true => error.min(MOST_ROUNDING * largest),
-            false => 0.0,
-        };
-        Some(fit(cell.as_ref()?, v, slack))
-    });
-    each.min().unwrap_or(Fit::No)
+/// A value as answers are held against it: the elements that are asked for.
+struct Held {
+    value: Vec<f64>,
+    error: Vec<f64>,
+    /// The largest element of the whole value; 0 where that does not count.
+    sums: f64,
+}
+
+impl Held {
+    fn of(work: &Work, asked: &Asked, value: &RefValue) -> Held {
+        let largest = |m: f64, v: &f64| m.max(v.abs());
+        Held {
+            sums: match work.for_program {
+                true => FLOAT32_SUMS * value.value.iter().fold(0.0, largest),
+                false => 0.0,
+            },
+            value: asked.of(&value.value),
+            error: asked.of(&value.error),
+        }
+    }
+
+    /// How far float32 may be from an element.
+    fn exact(&self, value: f64) -> f64 {
+        match self.sums > 0.0 {
+            true => self.sums,
+            false => FLOAT32 * value.abs().max(0.1),
+        }
+    }
+
+    /// How the answer for the element at `place` fits.
+    fn one(&self, written: &Written, place: usize) -> Fit {
+        let value = self.value.get(place).copied().unwrap_or(f64::NAN);
+        fit(written, value, self.exact(value), 0.0)
+    }
+
+    /// How what is filled in fits, all together. `rounding` says that the value follows
+    /// from rounded answers.
+    fn all(&self, cells: &[Option<Written>], rounding: bool) -> Fit {
+        let largest = self.value.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+        let each = cells.iter().zip(self.value.iter().zip(&self.error));
+        let each = each.filter_map(|(cell, (&v, &error))| {
+            // Where there is no bound, the most that is allowed.
+            let error = if error.is_nan() { f64::INFINITY } else { error };
+            let slack = match rounding {
+                true => error.min(MOST_ROUNDING * largest),
+                false => 0.0,
+            };
+            Some(fit(cell.as_ref()?, v, self.exact(v), slack))
+        });
+        each.min().unwrap_or(Fit::No)
+    }
 }
 
 /// What is known when an answer's turn comes.
 struct Grader<'a> {
     work: &'a Work,
-    right: Vec<RefValue>,
     sites: Vec<BTreeSet<usize>>,
-    /// Complete answers so far, by node.
-    pins: BTreeMap<usize, RefValue>,
+    /// Complete answers so far, by node. Of a value that is asked for in part there is
+    /// none.
+    pins: BTreeMap<usize, Value>,
     /// Values whose answers are wrong, by node.
     wrong: BTreeSet<usize>,
+    /// Those of them that no mistake explains and that are not pinned: what follows from
+    /// them is not known.
+    lost: BTreeSet<usize>,
     /// Mistakes that were found so far.
     made: Vec<Edit>,
 }
@@ -147,10 +193,10 @@ struct Grader<'a> {
 pub fn grade(work: &Work, answers: &[Answer]) -> Vec<Mark> {
     let mut grader = Grader {
         work,
-        right: work.run(&BTreeMap::new(), &[]),
-        sites: (0..SLIPS.len()).map(|slip| work.sites(slip)).collect(),
+        sites: Vec::new(),
         pins: BTreeMap::new(),
         wrong: BTreeSet::new(),
+        lost: BTreeSet::new(),
         made: Vec::new(),
     };
     let pairs = work.asked.iter().zip(answers);
@@ -162,42 +208,42 @@ pub fn grade(work: &Work, answers: &[Answer]) -> Vec<Mark> {
 impl Grader<'_> {
     fn mark(&mut self, asked: &Asked, answer: &Answer) -> Mark {
         let node = asked.node.index();
-        let verdict = self.verdict(node, answer);
-        let rounding = self.follows(node);
-        let right = &self.right[node].value;
-        let cells = answer.cells.iter().zip(right.indexed_iter());
+        let right = Arc::clone(&self.work.values()[node]);
+        let held = Held::of(self.work, asked, &right);
+        let verdict = self.verdict(asked, answer, &held);
         // An element may be right by the rounding of what it follows from.
-        let fits_one = |cell: &Written, i: usize| {
-            let values = rounding.iter().map(|r| &r.value).chain([right]);
-            let mut here = values.filter_map(|v| v.iter().nth(i));
-            here.any(|v| fit(cell, *v, 0.0) == Fit::Yes)
+        let rounding = match verdict {
+            Verdict::Right | Verdict::Blank => None,
+            _ => self.follows(asked),
         };
-        let elements = cells
-            .enumerate()
-            .map(|(i, (cell, (index, &want)))| Element {
-                index: ndarray::Dimension::slice(&index).to_vec(),
-                given: cell.as_ref().map(|c| c.text.clone()),
-                want,
-                right: verdict == Verdict::Right
-                    || !answer.swapped && cell.as_ref().is_some_and(|c| fits_one(c, i)),
-            });
+        let fits_one = |cell: &Written, i: usize| {
+            let mut values = rounding.iter().chain([&held]);
+            values.any(|v| v.one(cell, i) == Fit::Yes)
+        };
+        let cells = answer.cells.iter().zip(&held.value).enumerate();
+        let elements = cells.map(|(i, (cell, &want))| Element {
+            index: asked.index(i),
+            given: cell.as_ref().map(|c| c.text.clone()),
+            want,
+            right: verdict == Verdict::Right
+                || !answer.swapped && cell.as_ref().is_some_and(|c| fits_one(c, i)),
+        });
         let elements = elements.collect();
         // A complete answer is what the later ones are held against.
-        let values: Option<Vec<f64>> = answer
-            .cells
-            .iter()
-            .map(|c| Some(c.as_ref()?.value))
-            .collect();
-        let halves = answer.cells.iter().flatten().map(|c| c.half).collect();
-        let shaped = |list| ArrayD::from_shape_vec(IxDyn(right.shape()), list).ok();
-        if let (Some(value), Some(error)) = (values.and_then(shaped), shaped(halves)) {
-            self.pins.insert(node, RefValue { value, error });
+        if asked.picks.is_none() {
+            self.pin(node, answer, right.value.shape());
         }
         if !matches!(
             verdict,
             Verdict::Right | Verdict::Blank | Verdict::Incomplete
         ) {
             self.wrong.insert(node);
+        }
+        if matches!(verdict, Verdict::Unknown | Verdict::Unclear(_))
+            && self.work.for_program
+            && !self.pins.contains_key(&node)
+        {
+            self.lost.insert(node);
         }
         Mark {
             name: asked.name.clone(),
@@ -206,15 +252,34 @@ impl Grader<'_> {
         }
     }
 
+    fn pin(&mut self, node: usize, answer: &Answer, shape: &[usize]) {
+        let values: Option<Vec<f64>> = (answer.cells.iter())
+            .map(|c| Some(c.as_ref()?.value))
+            .collect();
+        let halves = answer.cells.iter().flatten().map(|c| c.half).collect();
+        let shaped = |list| ArrayD::from_shape_vec(IxDyn(shape), list).ok();
+        if let (Some(value), Some(error)) = (values.and_then(shaped), shaped(halves)) {
+            self.pins.insert(node, Arc::new(RefValue { value, error }));
+        }
+    }
+
     /// What follows from the answers before, if none of these is wrong.
-    fn follows(&self, node: usize) -> Option<RefValue> {
+    fn follows(&self, asked: &Asked) -> Option<Held> {
+        let node = asked.node.index();
+        // The pins are those from before this answer.
         let stops: BTreeSet<usize> = self.pins.keys().copied().collect();
         let [_, met] = self.work.behind(node, &stops);
         let good = met.is_disjoint(&self.wrong);
-        good.then(|| self.work.run(&self.pins, &[]).swap_remove(node))
+        good.then(|| self.held(asked, &self.work.base(&self.pins, &[], Some(node))))
     }
 
-    fn verdict(&mut self, node: usize, answer: &Answer) -> Verdict {
+    /// The elements that are asked for in an evaluation.
+    fn held(&self, asked: &Asked, base: &Base) -> Held {
+        Held::of(self.work, asked, &base.values[asked.node.index()])
+    }
+
+    fn verdict(&mut self, asked: &Asked, answer: &Answer, right: &Held) -> Verdict {
+        let node = asked.node.index();
         let cells = &answer.cells;
         let filled = cells.iter().flatten().count();
         if filled == 0 {
@@ -226,7 +291,7 @@ impl Grader<'_> {
         };
         let plain = match answer.swapped {
             true => Fit::No,
-            false => fits(cells, &self.right[node], false),
+            false => right.all(cells, false),
         };
         if plain == Fit::Yes {
             return good;
@@ -234,41 +299,60 @@ impl Grader<'_> {
         // What follows from the answers before it.
         let stops: BTreeSet<usize> = self.pins.keys().copied().collect();
         let [region, met] = self.work.behind(node, &stops);
-        let pins = self.pins.clone();
-        let with: Vec<String> = (met.intersection(&self.wrong))
-            .map(|at| self.work.symbols[*at].clone())
-            .collect();
+        let [all, _] = self.work.behind(node, &BTreeSet::new());
+        let names = |nodes: &BTreeSet<usize>| -> Vec<String> {
+            let wrong = nodes.intersection(&self.wrong);
+            wrong.map(|at| self.work.symbols[*at].clone()).collect()
+        };
+        let before = names(&all);
+        let near = self.work.base(&self.pins, &[], Some(node));
+        let rounded = !self.pins.is_empty();
+        // Wrong answers that are not pinned go into it, too, as the mistakes that made
+        // them: those of values that are asked for in part.
+        let (mut with, mut on) = (names(&met), None);
+        if self.work.for_program && !self.made.is_empty() {
+            with.extend(names(&region));
+            on = Some(self.work.base(&self.pins, &self.made, Some(node)));
+        }
+        // The same without the rounding of those answers, which mistakes explain.
+        let made = || self.work.base(&BTreeMap::new(), &self.made, Some(node));
         if !answer.swapped {
-            let follows = &self.work.run(&pins, &[])[node];
-            if fits(cells, follows, true) == Fit::Yes {
-                return match with.is_empty() {
-                    true => good,
-                    false => Verdict::Carried(with),
+            if self.held(asked, &near).all(cells, true) == Fit::Yes {
+                return match names(&met) {
+                    with if with.is_empty() => good,
+                    with => Verdict::Carried(with),
                 };
             }
-            // The same without the rounding of those answers, which mistakes explain.
-            let [all, _] = self.work.behind(node, &BTreeSet::new());
-            let before: Vec<String> = (all.intersection(&self.wrong))
-                .map(|at| self.work.symbols[*at].clone())
-                .collect();
-            let follows = &self.work.run(&BTreeMap::new(), &self.made)[node];
-            if !before.is_empty() && fits(cells, follows, false) == Fit::Yes {
+            if let Some(on) = &on
+                && !before.is_empty()
+                && self.held(asked, on).all(cells, true) == Fit::Yes
+            {
+                return Verdict::Carried(if with.is_empty() { before } else { with });
+            }
+            if !before.is_empty() && self.held(asked, &made()).all(cells, false) == Fit::Yes {
                 return Verdict::Carried(before);
             }
         }
         // A mistake on the way from those answers, or anywhere before.
-        let near = self.matching(node, answer, &region, &pins);
-        let found = match near.is_empty() {
-            false => near,
-            true => {
-                let [all, _] = self.work.behind(node, &BTreeSet::new());
-                self.matching(node, answer, &all, &BTreeMap::new())
-            }
-        };
+        if self.sites.is_empty() {
+            self.sites = (0..SLIPS.len()).map(|slip| self.work.sites(slip)).collect();
+        }
+        let mut found = self.matching(asked, answer, &region, &near, rounded);
+        if let (Some(on), true) = (&on, found.is_empty()) {
+            found = self.matching(asked, answer, &region, on, rounded);
+        }
         if found.is_empty() {
+            let nothing = self.work.base(&BTreeMap::new(), &[], Some(node));
+            found = self.matching(asked, answer, &all, &nothing, false);
+        }
+        if found.is_empty() {
+            let lost: Vec<String> = (region.intersection(&self.lost))
+                .map(|at| self.work.symbols[*at].clone())
+                .collect();
             return match plain {
                 Fit::Coarse => Verdict::Coarse,
-                _ => Verdict::Unknown,
+                _ if lost.is_empty() => Verdict::Unknown,
+                _ => Verdict::Unclear(lost),
             };
         }
         let mut list: Vec<Found> = Vec::new();
@@ -286,13 +370,15 @@ impl Grader<'_> {
         Verdict::Mistaken(list)
     }
 
-    /// The mistakes within `region` that give an answer: each at one place, then at all.
+    /// The mistakes within `region` that give an answer on top of `base`: each at one
+    /// place, then at all. `rounding` says that the base holds rounded answers.
     fn matching(
         &self,
-        node: usize,
+        asked: &Asked,
         answer: &Answer,
         region: &BTreeSet<usize>,
-        pins: &BTreeMap<usize, RefValue>,
+        base: &Base,
+        rounding: bool,
     ) -> Vec<Edit> {
         let mut found = Vec::new();
         for (slip, sites) in self.sites.iter().enumerate() {
@@ -305,8 +391,9 @@ impl Grader<'_> {
             let several = (sites.len() > 1).then(|| sites.clone());
             for sites in single.chain(several) {
                 let edit = Edit { slip, sites };
-                let value = &self.work.run(pins, std::slice::from_ref(&edit))[node];
-                if fits(&answer.cells, value, !pins.is_empty()) == Fit::Yes {
+                let value = self.work.with(base, &edit, asked.node.index());
+                let held = Held::of(self.work, asked, &value);
+                if held.all(&answer.cells, rounding) == Fit::Yes {
                     found.push(edit);
                     break;
                 }

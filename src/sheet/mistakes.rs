@@ -4,7 +4,7 @@
 
 use ndarray::{Array2, ArrayD, Ix2, IxDyn};
 
-use super::work::Work;
+use super::work::{Value, Work};
 use crate::graph::{Kind, Node, Op, Role};
 use crate::run::cpu::{self, RefValue};
 
@@ -85,7 +85,7 @@ pub(super) struct Site<'a> {
     pub op: &'a dyn Op,
     pub operands: Vec<&'a RefValue>,
     /// The values of all nodes before it.
-    pub values: &'a [RefValue],
+    pub values: &'a [Value],
     /// Whether errors are carried on; else they are 0.
     pub bounded: bool,
 }
@@ -108,7 +108,7 @@ pub(super) struct Slip {
 }
 
 /// Every way that is looked for, the likelier first.
-pub(super) static SLIPS: [Slip; 9] = [
+pub(super) static SLIPS: [Slip; 11] = [
     Slip {
         mistake: Mistake::ReluMask,
         rule: no_mask,
@@ -145,6 +145,14 @@ pub(super) static SLIPS: [Slip; 9] = [
         mistake: Mistake::ProductOrder,
         rule: swapped,
     },
+    Slip {
+        mistake: Mistake::NotTransposed,
+        rule: reshaped,
+    },
+    Slip {
+        mistake: Mistake::ProductOrder,
+        rule: swapped_as_read,
+    },
 ];
 
 /// Without bounds of its own: a wrong rule is compared by its value alone.
@@ -170,14 +178,30 @@ fn no_mask(site: &Site<'_>) -> Option<RefValue> {
 /// The numbers of W written column by column into W's shape: the transpose of a square
 /// W, and of another what one gets by reading its table the other way.
 fn not_transposed(site: &Site<'_>) -> Option<RefValue> {
-    let weight = *site.node.inputs.get(1)?;
-    let node = site.work.prepared.graph.node(weight).ok()?;
-    if site.op.name() != "matmul" || !matches!(node.kind, Kind::Parameter) {
-        return None;
-    }
-    let w = matrix(site.operands[1])?;
+    let w = weight_read(site)?;
     let other = refilled(w.t().iter().copied(), w.dim())?;
     (other != w).then(|| with(site, 1, &super::work::given(other.into_dyn(), 0.0)))
+}
+
+/// For a program: the numbers of W, `[outputs, inputs]`, read as `[inputs, outputs]` and
+/// turned. That is `W.reshape(inputs, outputs)` in place of `W.T`, or an index into the
+/// flat list that counts the other way. A square W read so is its transpose.
+fn reshaped(site: &Site<'_>) -> Option<RefValue> {
+    let w = weight_read(site).filter(|w| site.work.for_program && !w.is_square())?;
+    let (rows, columns) = w.dim();
+    let read = refilled(w.iter().copied(), (columns, rows))?;
+    let other = read.t().as_standard_layout().to_owned();
+    (other != w).then(|| with(site, 1, &super::work::given(other.into_dyn(), 0.0)))
+}
+
+/// The weight that a product reads as its second operand.
+fn weight_read(site: &Site<'_>) -> Option<Array2<f64>> {
+    let weight = *site.node.inputs.get(1)?;
+    let node = site.work.prepared.graph.node(weight).ok()?;
+    match site.op.name() == "matmul" && matches!(node.kind, Kind::Parameter) {
+        true => matrix(site.operands[1]),
+        false => None,
+    }
 }
 
 /// A mean without its division, forward; the factor 1/N left out, back.
@@ -251,7 +275,8 @@ fn value_put_in(site: &Site<'_>) -> Option<RefValue> {
 
 /// The value of a layer given as its gradient.
 fn value_itself(site: &Site<'_>) -> Option<RefValue> {
-    site.values.get(layer_of(site, site.at)?).cloned()
+    let value = site.values.get(layer_of(site, site.at)?)?;
+    Some(RefValue::clone(value))
 }
 
 /// The layer whose gradient a node is.
@@ -278,10 +303,7 @@ fn swapped(site: &Site<'_>) -> Option<RefValue> {
         true => b.t().to_owned(),
         false => b,
     };
-    let of_weight = site.work.primal(site.at).is_some_and(|of| {
-        let node = site.work.prepared.graph.nodes().nth(of);
-        node.is_some_and(|(_, n)| matches!(n.kind, Kind::Parameter))
-    });
+    let of_weight = site.work.is_of_weight(site.at);
     let other = if of_weight {
         refilled(b.t().dot(&a.t()).iter().copied(), right.dim())?
     } else if a.is_square() && a.dim() == b.dim() {
@@ -290,6 +312,23 @@ fn swapped(site: &Site<'_>) -> Option<RefValue> {
         return None;
     };
     (other != right || of_weight).then(|| plain(other.into_dyn()))?
+}
+
+/// For a program, of which single elements are asked: `xᵀ @ g` read at the index of
+/// `gᵀ @ x`. NaN where the transpose has no such element.
+fn swapped_as_read(site: &Site<'_>) -> Option<RefValue> {
+    if site.op.name() != "matmul" || !(site.work.for_program && site.work.is_of_weight(site.at)) {
+        return None;
+    }
+    let right = matrix(&site.apply(&site.operands))?;
+    let (rows, columns) = right.dim();
+    // Of a vector there is nothing to read the other way; of a square the transpose is
+    // what `swapped` gives.
+    if rows < 2 || columns < 2 || rows == columns {
+        return None;
+    }
+    let read = |(i, j): (usize, usize)| right.get((j, i)).copied().unwrap_or(f64::NAN);
+    plain(Array2::from_shape_fn((rows, columns), read).into_dyn())
 }
 
 fn matrix(value: &RefValue) -> Option<Array2<f64>> {

@@ -1,27 +1,31 @@
-//! Exercise sheets: a random network with numbers that can be worked by hand, what it
-//! asks for, and marks for answers. The same settings give the same sheet.
+//! Exercise sheets: a random network with numbers that can be worked by hand, or a
+//! larger one for a program of one's own; what it asks for, and marks for answers. The
+//! same settings give the same sheet.
 
 mod answers;
 mod draw;
+mod draw_large;
 mod grade;
 mod mistakes;
+mod pick;
+mod settings;
+mod show;
+mod template;
 mod work;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub use answers::{Answer, Written, parse as parse_answers, read as read_answers};
-pub use draw::{Activation, Settings};
 pub use grade::{Element, Found, Mark, Verdict, grade};
 pub use mistakes::Mistake;
-pub use work::{Asked, Work};
+pub use settings::{Activation, Settings};
+pub use work::{Asked, Picks, Work};
 
 use crate::error::{Error, Result};
 use crate::io;
-use crate::nn::{Loss, Network};
-use crate::number::printable;
 use crate::solution::Problem;
 use crate::tensor::Tensor;
 
@@ -29,6 +33,10 @@ use crate::tensor::Tensor;
 pub const TEMPLATE: &str = "answers.template.json";
 /// The file of weights in a sheet's folder.
 pub const MODEL: &str = "model.pth";
+/// The file of the batch in the folder of a sheet for a program.
+pub const INPUT: &str = "input.npy";
+/// The file of the targets there.
+pub const TARGET: &str = "target.npy";
 /// The longest template, in bytes.
 const MOST_BYTES: u64 = 1 << 20;
 
@@ -39,6 +47,11 @@ pub struct Sheet {
     pub about: Value,
     /// The problem.
     pub problem: Problem,
+    /// Whether it is for a program: the batch is in files, and of large values only some
+    /// elements are asked for.
+    pub for_program: bool,
+    /// The elements that are asked for, of values of which only some are.
+    pub picks: Picks,
 }
 
 impl Sheet {
@@ -46,151 +59,138 @@ impl Sheet {
     ///
     /// # Errors
     /// [`Error::Text`]: settings for which there is no sheet.
-    /// [`Error::Unsupported`]: no numbers were found that can be worked by hand.
+    /// [`Error::Unsupported`]: no numbers were found that can be worked by hand, or in
+    /// which every mistake shows.
     pub fn draw(settings: &Settings) -> Result<Sheet> {
+        settings.check()?;
+        let (problem, picks) = match settings.by_hand() {
+            true => (draw::problem(settings)?, Picks::new()),
+            false => draw_large::problem(settings)?,
+        };
         Ok(Sheet {
             about: settings.about(),
-            problem: draw::problem(settings)?,
+            problem,
+            for_program: !settings.by_hand(),
+            picks,
         })
     }
 
-    /// The blank answers: the sheet's data, and null for every number that it asks for.
-    pub fn template(&self, work: &Work) -> String {
-        let mut answers = serde_json::Map::new();
-        for asked in &work.asked {
-            answers.insert(asked.name.clone(), blank(&asked.dims));
-        }
-        let whole = json!({
-            "sheet": self.about,
-            "network": self.problem.network.to_string(),
-            "loss": self.problem.loss.to_string(),
-            "given": {
-                "x": nested(self.problem.input.dims(), self.problem.input.data()),
-                "y": nested(self.problem.target.dims(), self.problem.target.data()),
-            },
-            "answers": answers,
-        });
-        format!("{}\n", in_lines(&whole, 1))
+    /// What it asks for, and the right values.
+    ///
+    /// # Errors
+    /// As [`Work::new`]; elements that the values do not have; values of more than 2^24
+    /// numbers in all.
+    pub fn work(&self) -> Result<Work> {
+        Work::of(&self.problem, self.for_program, &self.picks)
     }
 
-    /// Reads a sheet from its folder: [`TEMPLATE`] and [`MODEL`].
+    /// The blank answers: the sheet's data, and null for every number that it asks for.
+    /// `work` must be of this sheet.
+    pub fn template(&self, work: &Work) -> String {
+        template::write(self, work)
+    }
+
+    /// Reads a sheet from its folder: [`TEMPLATE`] and [`MODEL`], and of one for a
+    /// program [`INPUT`] and [`TARGET`].
     ///
     /// # Errors
     /// [`Error::File`], for a network or a loss that does not parse, too.
     pub fn read(folder: &Path) -> Result<Sheet> {
-        let path = folder.join(TEMPLATE);
-        let text = io::read_text(&path, MOST_BYTES).map_err(|e| match e {
-            Error::File { path, reason } => Error::file(
-                path,
-                format!("{reason}; --sheet takes the folder that wgrad sheet wrote"),
-            ),
+        let again = |e: Error, fix: &str| match e {
+            Error::File { path, reason } => Error::file(path, format!("{reason}; {fix}")),
             other => other,
-        })?;
+        };
+        let path = folder.join(TEMPLATE);
+        let text = io::read_text(&path, MOST_BYTES)
+            .map_err(|e| again(e, "--sheet takes the folder that wgrad sheet wrote"))?;
+        let parts = template::parse(&text).map_err(|reason| Error::file(&path, reason))?;
         let mut weights = BTreeMap::new();
         for stored in io::read(&folder.join(MODEL))?.tensors {
             weights.insert(stored.key.clone(), stored.to_tensor()?.tensor);
         }
-        Sheet::from_template(&text, weights).map_err(|reason| Error::file(&path, reason))
+        let mut batch = BTreeMap::new();
+        for name in parts.files() {
+            let path = folder.join(name);
+            let read = read_array(&path);
+            let array = read.map_err(|e| {
+                again(
+                    e,
+                    "wgrad sheet wrote this file; draw the sheet again with the same seed",
+                )
+            })?;
+            batch.insert(name.to_string(), array);
+        }
+        parts
+            .with(weights, &batch)
+            .map_err(|reason| Error::file(&path, reason))
     }
 
-    /// As [`read`](Sheet::read), from the text of the template and the weights by key.
+    /// As [`read`](Sheet::read), from the text of the template, the weights by key, and
+    /// the arrays of the batch by the names of their files.
     ///
     /// # Errors
-    /// What is wrong with the text.
-    pub fn from_template(text: &str, weights: BTreeMap<String, Tensor>) -> Result<Sheet, String> {
-        let all: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
-        let word = |key: &str| {
-            let text = all.get(key).and_then(Value::as_str);
-            text.ok_or_else(|| format!("there is no text \"{key}\" in it; draw it again"))
-        };
-        let given = |key: &str| {
-            let value = all.get("given").and_then(|g| g.get(key));
-            let value = value.ok_or_else(|| format!("there is no \"{key}\" given in it"))?;
-            tensor(value).map_err(|reason| format!("`{key}`: {reason}"))
-        };
-        let network = Network::parse(word("network")?).map_err(|e| e.to_string())?;
-        let loss = Loss::parse(word("loss")?).map_err(|e| e.to_string())?;
-        Ok(Sheet {
-            about: all.get("sheet").cloned().unwrap_or(Value::Null),
-            problem: Problem {
-                loss,
-                input: given("x")?,
-                target: given("y")?,
-                network,
-                weights,
-            },
-        })
+    /// What is wrong with the text, or an array that it names and that is not there.
+    pub fn from_template(
+        text: &str,
+        weights: BTreeMap<String, Tensor>,
+        batch: &BTreeMap<String, Tensor>,
+    ) -> Result<Sheet, String> {
+        template::parse(text)?.with(weights, batch)
     }
 
-    /// Writes [`MODEL`] into a folder.
+    /// Writes [`MODEL`] into a folder and, for a program, [`INPUT`], [`TARGET`] and each
+    /// weight as `.npy`. The names of the files.
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn write_model(&self, folder: &Path) -> Result<()> {
+    pub fn write_data(&self, folder: &Path) -> Result<Vec<String>> {
         let keys = self.problem.network.parameters();
         let tensors: Vec<(&str, &Tensor)> = keys
             .iter()
             .filter_map(|(key, _)| Some((key.as_str(), self.problem.weights.get(key)?)))
             .collect();
-        io::save_pth(&folder.join(MODEL), &tensors)
-    }
-}
-
-/// JSON with each entry of an object on a line, and each list on one.
-fn in_lines(value: &Value, depth: usize) -> String {
-    let Value::Object(map) = value else {
-        return match value {
-            Value::Array(_) => value.to_string().replace(',', ", "),
-            _ => value.to_string(),
-        };
-    };
-    let indent = "  ".repeat(depth);
-    let entries: Vec<_> = map
-        .iter()
-        .map(|(k, v)| format!("{indent}{}: {}", json!(k), in_lines(v, depth + 1)))
-        .collect();
-    format!("{{\n{}\n{}}}", entries.join(",\n"), "  ".repeat(depth - 1))
-}
-
-fn nested(dims: &[usize], data: &[f32]) -> Value {
-    let [size, rest @ ..] = dims else {
-        // The digits of a float32 and not those of the float64 beside it.
-        let value: Option<f64> = data
-            .first()
-            .and_then(|v| crate::number::show(*v).parse().ok());
-        return json!(value);
-    };
-    let step: usize = rest.iter().product();
-    let parts = (0..*size).map(|i| nested(rest, data.get(i * step..).unwrap_or(&[])));
-    Value::Array(parts.collect())
-}
-
-fn blank(dims: &[usize]) -> Value {
-    match dims {
-        [] => Value::Null,
-        [size, rest @ ..] => Value::Array(vec![blank(rest); *size]),
-    }
-}
-
-/// A matrix of numbers.
-fn tensor(value: &Value) -> Result<Tensor, String> {
-    let wrong = || {
-        format!(
-            "a list of rows of numbers is wanted, got {}",
-            printable(&value.to_string())
-        )
-    };
-    let rows = value.as_array().ok_or_else(wrong)?;
-    let mut data = Vec::new();
-    let mut across = None;
-    for row in rows {
-        let row = row.as_array().ok_or_else(wrong)?;
-        if *across.get_or_insert(row.len()) != row.len() {
-            return Err("its rows are of several lengths".to_string());
+        io::save_pth(&folder.join(MODEL), &tensors)?;
+        let mut names = vec![MODEL.to_string()];
+        if self.for_program {
+            let problem = &self.problem;
+            let batch = [(INPUT, &problem.input), (TARGET, &problem.target)];
+            let batch = batch.map(|(name, tensor)| (name.to_string(), tensor));
+            let weights = tensors
+                .iter()
+                .map(|(key, tensor)| (weight_file(key), *tensor));
+            for (name, tensor) in batch.into_iter().chain(weights) {
+                io::save_npy(&folder.join(&name), tensor)?;
+                names.push(name);
+            }
         }
-        for number in row {
-            data.push(number.as_f64().ok_or_else(wrong)? as f32);
-        }
+        Ok(names)
     }
-    Tensor::new(&[rows.len(), across.unwrap_or(0)], data).map_err(|e| e.to_string())
+}
+
+/// The file of a weight on its own: `W0.npy` of `0.weight`.
+pub fn weight_file(key: &str) -> String {
+    match key.strip_suffix(".weight") {
+        Some(layer) => format!("W{layer}.npy"),
+        None => format!("{key}.npy"),
+    }
+}
+
+/// The one array of a file, of numbers that are finite.
+fn read_array(path: &Path) -> Result<Tensor> {
+    let file = io::read(path)?;
+    let [stored] = &file.tensors[..] else {
+        let count = file.tensors.len();
+        return Err(Error::file(path, format!("{count} arrays, and not one")));
+    };
+    let tensor = stored
+        .to_tensor()
+        .map_err(|e| Error::file(path, e.to_string()))?
+        .tensor;
+    match tensor.data().iter().position(|v| !v.is_finite()) {
+        Some(i) => Err(Error::file(
+            path,
+            format!("element {i} is not a finite number"),
+        )),
+        None => Ok(tensor),
+    }
 }

@@ -18,7 +18,7 @@ use super::picture::{Frame, Picture, drawing};
 use super::{Report, templates};
 use crate::error::Result;
 use crate::exercise::Match;
-use crate::solution::{Engine, Prepared};
+use crate::solution::{Engine, Prepared, SHOWN_ELEMENTS};
 
 /// What the page says of its making.
 #[derive(Clone, PartialEq, Debug)]
@@ -57,7 +57,7 @@ pub fn page(prepared: &Prepared, report: &Report, made: &Made) -> Result<String>
     }
     let mut given = Vec::with_capacity(solution.leaves.len());
     for leaf in &solution.leaves {
-        given.push(view::given(prepared, leaf)?);
+        given.push(view::given(prepared, leaf, SHOWN_ELEMENTS)?);
     }
     let engine = match &solution.engine {
         Engine::Gpu(d) => json!({

@@ -9,8 +9,8 @@ use crate::graph::Role;
 use crate::report::picture::{Frame, Picture, drawing, pretty};
 use crate::report::{math, templates};
 use crate::shape::Shape;
-use crate::sheet::{Asked, Sheet, TEMPLATE, Work};
-use crate::solution::Leaf;
+use crate::sheet::{Asked, INPUT, MODEL, Sheet, TARGET, TEMPLATE, Work, weight_file};
+use crate::solution::{Leaf, SHOWN_ELEMENTS};
 
 /// Room for an answer.
 #[derive(Serialize)]
@@ -22,6 +22,16 @@ struct Blank {
     shape: String,
     rows: usize,
     columns: usize,
+    /// The elements that are asked for, if not all are.
+    elements: Option<String>,
+}
+
+/// What is given, with the file that has it.
+#[derive(Serialize)]
+struct Given {
+    #[serde(flatten)]
+    leaf: view::Given,
+    file: Option<String>,
 }
 
 /// The sheet as one HTML file that loads nothing. `work` must be of `sheet`.
@@ -32,6 +42,11 @@ pub fn sheet(sheet: &Sheet, work: &Work, title: &str) -> Result<String> {
     let prepared = &work.prepared;
     let picture = Picture::of_problem(prepared, false)?;
     let graph = drawing(&picture, &format!("The graph of {title}"), Frame::Page)?;
+    // What one works with by hand is there in digits.
+    let most = match sheet.for_program {
+        true => SHOWN_ELEMENTS,
+        false => usize::MAX,
+    };
     let mut given = Vec::new();
     for (id, label, value) in prepared.leaves() {
         let leaf = Leaf {
@@ -39,7 +54,14 @@ pub fn sheet(sheet: &Sheet, work: &Work, title: &str) -> Result<String> {
             symbol: work.symbols[id.index()].clone(),
             value: value.clone(),
         };
-        given.push(view::given(prepared, &leaf)?);
+        given.push(Given {
+            leaf: view::given(prepared, &leaf, most)?,
+            file: sheet.for_program.then(|| match &*leaf.symbol {
+                "x" => INPUT.to_string(),
+                "y" => TARGET.to_string(),
+                _ => weight_file(&leaf.label),
+            }),
+        });
     }
     let (mut forward, mut backward) = (Vec::new(), Vec::new());
     for asked in &work.asked {
@@ -59,6 +81,10 @@ pub fn sheet(sheet: &Sheet, work: &Work, title: &str) -> Result<String> {
             "version": env!("CARGO_PKG_VERSION"),
             "graph": graph,
             "given": given,
+            "for_program": sheet.for_program,
+            "some_heat": given.iter().any(|g| g.leaf.is_heat()),
+            "model": MODEL,
+            "files": { "input": INPUT, "target": TARGET },
             "template": TEMPLATE,
             "about": sheet.about.to_string(),
             "parts": [
@@ -82,5 +108,9 @@ fn blank(asked: &Asked, label: &str, shape: &Shape) -> Blank {
         shape: shape.to_string(),
         rows: asked.count() / columns.max(1),
         columns,
+        elements: asked.picks.is_some().then(|| {
+            let index = |i| view::bracket(&asked.index(i));
+            (0..asked.count()).map(index).collect::<Vec<_>>().join(" ")
+        }),
     }
 }

@@ -67,9 +67,9 @@ impl Given {
     }
 }
 
-/// What is given.
-pub(super) fn given(prepared: &Prepared, leaf: &Leaf) -> Result<Given> {
-    let small = leaf.value.data().len() <= SHOWN_ELEMENTS;
+/// What is given, as digits up to `most` elements.
+pub(super) fn given(prepared: &Prepared, leaf: &Leaf, most: usize) -> Result<Given> {
+    let small = leaf.value.data().len() <= most;
     Ok(Given {
         id: prepared.graph.find(&leaf.label).map(NodeId::index),
         symbol: format!("<math>{}</math>", math::symbol(&leaf.symbol)),
