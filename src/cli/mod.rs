@@ -10,6 +10,7 @@ mod grad;
 mod graph;
 mod inspect;
 mod interrupt;
+mod manual;
 mod output;
 mod problem;
 mod progress;
@@ -97,6 +98,10 @@ enum Command {
     },
     /// List the adapters, and mark the one that a plain run takes
     Adapters,
+    /// A script by which a shell completes subcommands and options
+    Completions(manual::CompletionsArgs),
+    /// The man page, or a page for each subcommand
+    Man(manual::ManArgs),
 }
 
 /// Where to compute.
@@ -376,6 +381,8 @@ pub fn run() -> ExitCode {
         Some(Command::Check(args)) => check::run(args, &cli.engine, cli.json),
         Some(Command::Inspect { file }) => inspect::run(file, cli.json),
         Some(Command::Adapters) => adapters::run(&cli.engine, cli.json),
+        Some(Command::Completions(args)) => manual::completions(args, cli.json),
+        Some(Command::Man(args)) => manual::man(args, cli.json),
     };
     match result {
         Ok(Outcome::Good) => ExitCode::SUCCESS,

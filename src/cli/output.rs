@@ -29,6 +29,11 @@ pub fn data(text: &str) -> Result<()> {
     }
 }
 
+/// Writes a document that another program reads to stdout.
+pub fn document(text: &str) -> Result<()> {
+    data(text)
+}
+
 /// Writes a text to the file that was asked for, or else to stdout.
 pub fn text(file: Option<Export>, text: &str) -> Result<()> {
     match file {
