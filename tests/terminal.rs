@@ -9,6 +9,7 @@ use std::process::Command;
 
 use common::tool;
 use tempfile::TempDir;
+use wgrad::report::{terminal, text};
 
 /// `wgrad` with none of the caller's settings, in a UTF-8 locale.
 fn wgrad() -> Command {
@@ -25,7 +26,10 @@ fn wgrad() -> Command {
     ] {
         command.env_remove(name);
     }
-    command.env("LC_ALL", "C.UTF-8").env("WGRAD_CACHE_DIR", "");
+    command
+        .env("LC_ALL", "C.UTF-8")
+        .env("TERM", "xterm")
+        .env("WGRAD_CACHE_DIR", "");
     command
 }
 
@@ -188,5 +192,513 @@ fn man_pages_render_and_name_every_subcommand_and_option() {
                 );
             }
         }
+    }
+}
+
+/// A sheet with its blank answers, and the exercise's files, in a folder of their own.
+fn folder_with_a_sheet() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let made = run(wgrad()
+        .current_dir(folder.path())
+        .args(["sheet", "--cpu", "--seed", "3", "-o", "sheet"]));
+    assert_eq!(made.code, 0, "{}", made.err);
+    for name in ["initial_model.pth", "in_features.npy", "target.npy"] {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/exercise");
+        fs::copy(data.join(name), folder.path().join(name)).unwrap();
+    }
+    // A few of PyTorch's cases are enough here.
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/parity");
+    let own = folder.path().join("cases");
+    fs::create_dir(&own).unwrap();
+    let list = fs::read_to_string(cases.join("cases.json")).unwrap();
+    let mut list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    list["cases"].as_array_mut().unwrap().truncate(3);
+    fs::write(own.join("cases.json"), list.to_string()).unwrap();
+    fs::copy(
+        cases.join("cases.safetensors"),
+        own.join("cases.safetensors"),
+    )
+    .unwrap();
+    folder
+}
+
+const GRAD: &str = "grad --loss BCELoss --weights initial_model.pth --input in_features.npy \
+                    --target target.npy --net";
+const NET: &str =
+    "Sequential(Linear(4, 2, bias=False), ReLU(), Linear(2, 1, bias=False), Sigmoid())";
+
+/// A line for each subcommand, and its exit code: what it prints is a text.
+fn texts() -> Vec<(Vec<String>, i32)> {
+    let words = |line: &str| {
+        line.split_whitespace()
+            .map(str::to_string)
+            .collect::<Vec<_>>()
+    };
+    let mut tune = words("tune --seconds 0 --dry-run --problem");
+    tune.push("64x4x64 nt".to_string());
+    let mut grad = words(GRAD);
+    grad.extend([NET.to_string(), "--explain".to_string()]);
+    vec![
+        (Vec::new(), 0),
+        (grad, 0),
+        (words("graph --values --plan --format text"), 0),
+        (words("report -o page.html"), 0),
+        (words("sheet --seed 5 -o other"), 0),
+        (words("grade sheet/answers.template.json --sheet sheet"), 1),
+        (words("bench --quick --batch 1"), 0),
+        (tune, 0),
+        (words("check --only relu --quick"), 0),
+        (words("check --cases cases --allow-unsupported"), 0),
+        (words("inspect initial_model.pth"), 0),
+        (words("adapters"), 0),
+        (words("completions fish"), 0),
+        (words("man"), 0),
+        (words("--help"), 0),
+        (words("--version"), 0),
+        (words("inspect caf\u{e9}.pth"), 4),
+        (words("caf\u{e9}"), 2),
+    ]
+}
+
+/// That the list above has a line for each subcommand.
+fn all_are_there(lines: &[(Vec<String>, i32)]) {
+    for name in subcommands() {
+        // What is written for a program is looked at elsewhere.
+        let is_there = lines.iter().any(|(words, _)| words.first() == Some(&name));
+        assert!(is_there, "no line for {name}");
+    }
+}
+
+/// Three runs of each line: with --quiet, as usual, and with --verbose where only ASCII
+/// can be shown.
+#[test]
+fn every_subcommand_quiet_verbose_and_in_ascii() {
+    let folder = folder_with_a_sheet();
+    let lines = texts();
+    all_are_there(&lines);
+    for (words, code) in lines {
+        let own = |locale: &str, more: &[&str]| {
+            let mut command = wgrad();
+            command.current_dir(folder.path()).env("LC_ALL", locale);
+            run(command.args(&words).args(more))
+        };
+        let quiet = own("C.UTF-8", &["-q"]);
+        let usual = own("C.UTF-8", &[]);
+        let ascii = own("C", &["--verbose"]);
+        let codes = (quiet.code, usual.code, ascii.code);
+        assert_eq!(codes, (code, code, code), "{words:?}: {}", quiet.err);
+        // Nothing but stderr changes; times differ from run to run.
+        if !words.iter().any(|w| ["bench", "tune"].contains(&&**w)) {
+            assert_eq!(quiet.out, usual.out, "{words:?}");
+            assert_eq!(terminal::ascii(&usual.out), ascii.out, "{words:?}");
+        }
+        match code {
+            0 | 1 => assert_eq!(quiet.err, "", "{words:?}"),
+            _ => assert!(quiet.err.starts_with("error:"), "{words:?}: {}", quiet.err),
+        }
+        assert!(!usual.err.contains("info:"), "{words:?}: {}", usual.err);
+        let told = format!("{}{}", ascii.out, ascii.err);
+        assert!(told.is_ascii(), "{words:?}: {told}");
+        // Letters of names are escaped, and nothing of our own.
+        let given = words.iter().any(|word| !word.is_ascii());
+        assert_eq!(told.contains("\\u{"), given, "{words:?}: {told}");
+        let computes = ["grad", "report", "sheet", "bench", "tune", "check"];
+        if words.is_empty() || computes.contains(&&*words[0]) {
+            let adapter = ascii.err.lines().find(|l| l.starts_with("info: adapter "));
+            let is_named = adapter.is_some_and(|l| l.contains("driver "));
+            assert!(is_named, "{words:?}: {}", ascii.err);
+        }
+    }
+}
+
+#[test]
+fn the_locale_or_an_option_asks_for_ascii() {
+    let asked = run(wgrad().args(["--cpu", "--ascii"]));
+    assert!(
+        asked.out.is_ascii() && asked.out.contains("h0 = x @ W0^T"),
+        "{}",
+        asked.out
+    );
+    let utf8 = run(wgrad().arg("--cpu"));
+    assert!(utf8.out.contains("h0 = x @ W0\u{1d40}"), "{}", utf8.out);
+    let drawn = run(wgrad().args(["graph", "--backward", "--ascii"]));
+    assert!(drawn.out.contains("dL/dh0"), "{}", drawn.out);
+    let lang = run(wgrad()
+        .env_remove("LC_ALL")
+        .env("LANG", "de_DE")
+        .arg("--cpu"));
+    assert_eq!(lang.out, asked.out);
+}
+
+#[test]
+fn documents_keep_their_encoding_and_json_its_content() {
+    let folder = TempDir::new().unwrap();
+    let both = |line: &str| {
+        let of = |locale: &str| {
+            let mut command = wgrad();
+            command.current_dir(folder.path()).env("LC_ALL", locale);
+            run(command.args(line.split_whitespace())).out
+        };
+        (of("C"), of("C.UTF-8"))
+    };
+    for line in [
+        "graph --backward --format svg",
+        "graph --backward --format dot",
+        "graph --backward --format mermaid",
+        "report --cpu",
+    ] {
+        let (c, utf8) = both(line);
+        assert!(!utf8.is_ascii(), "{line}");
+        assert_eq!(c, utf8, "{line}");
+    }
+    for line in ["graph --backward --format json", "--cpu --json"] {
+        let (c, utf8) = both(line);
+        assert!(c.is_ascii() && !utf8.is_ascii(), "{line}");
+        let of = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(of(&c), of(&utf8), "{line}");
+    }
+    // Files are the same, and a text in one has no colours.
+    for locale in ["C", "C.UTF-8"] {
+        let mut command = wgrad();
+        command.current_dir(folder.path()).env("LC_ALL", locale);
+        let name = format!("{locale}.txt");
+        run(command.args(["graph", "--backward", "--color", "always", "-o", &name]));
+    }
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    assert_eq!(read("C.txt"), read("C.UTF-8.txt"));
+    assert!(read("C.txt").contains('\u{2202}') && !read("C.txt").contains('\x1b'));
+}
+
+#[test]
+fn verbose_tells_of_the_plan_its_memory_the_times_and_the_caches() {
+    let folder = TempDir::new().unwrap();
+    let ran = run(wgrad().env("WGRAD_CACHE_DIR", folder.path()).arg("-v"));
+    let own = folder.path().display().to_string();
+    for wanted in [
+        "planned in ",
+        " kernels, ",
+        " buffers, ",
+        " alive at once)",
+        "compiled in ",
+        "ran in ",
+        "the float64 reference took ",
+        "kernels: the defaults; nothing is tuned in ",
+        &own,
+    ] {
+        assert!(ran.err.contains(wanted), "{wanted}: {}", ran.err);
+    }
+}
+
+const RED: &str = "\x1b[31m";
+const GREEN: &str = "\x1b[32m";
+const CYAN: &str = "\x1b[36m";
+const MAGENTA: &str = "\x1b[35m";
+
+#[test]
+fn colours_have_meanings() {
+    let folder = folder_with_a_sheet();
+    let exercise = run(wgrad().args(["--color", "always"]));
+    for wanted in [
+        format!("{CYAN}FORWARD\x1b[0m"),
+        format!("{CYAN}h0 = x @ "),
+        format!("{MAGENTA}BACKWARD\x1b[0m"),
+        format!("{MAGENTA}dL/dh2 = "),
+        format!("{GREEN}PASS\x1b[0m"),
+    ] {
+        assert!(
+            exercise.out.contains(&wanted),
+            "{wanted:?}: {}",
+            exercise.out
+        );
+    }
+    assert!(
+        !exercise.out.contains(RED),
+        "nothing differs: {}",
+        exercise.out
+    );
+    // A mismatch.
+    let wrong = wrong_answers(&folder);
+    let mark = |color: &[&str], env: &[(&str, &str)]| {
+        let mut command = wgrad();
+        command.current_dir(folder.path()).envs(env.iter().copied());
+        run(command
+            .args(["grade", &wrong, "--sheet", "sheet"])
+            .args(color))
+        .out
+    };
+    let always = mark(&["--color", "always"], &[]);
+    assert!(always.contains(&format!("{RED}wrong\x1b[0m")), "{always}");
+    assert!(always.contains(&format!("{RED}NOT YET\x1b[0m")), "{always}");
+    assert!(mark(&[], &[("CLICOLOR_FORCE", "1")]).contains(RED));
+    for (color, env) in [
+        (&[][..], &[][..]),
+        (&["--color", "never"], &[("CLICOLOR_FORCE", "1")]),
+        (&["--color", "auto"], &[("NO_COLOR", "1")]),
+        (&[], &[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1")]),
+    ] {
+        let plain = mark(color, env);
+        assert!(
+            plain.contains("wrong") && !plain.contains('\x1b'),
+            "{color:?} {env:?}: {plain}"
+        );
+    }
+    // What --help and errors say has the same rules.
+    let error = |color: &str| run(wgrad().args(["frobnicate", "--color", color])).err;
+    assert!(error("always").contains('\x1b') && !error("never").contains('\x1b'));
+    assert!(!run(wgrad().arg("frobnicate")).err.contains('\x1b'));
+    let notice = run(wgrad()
+        .args(["--cpu", "--color", "always", GRAD_RANDOM[0]])
+        .args(&GRAD_RANDOM[1..]));
+    assert!(
+        notice.err.contains("\x1b[33mnotice:\x1b[0m "),
+        "{}",
+        notice.err
+    );
+}
+
+#[test]
+fn a_value_outside_its_bound_is_a_mismatch() {
+    let prepared = wgrad::exercise::problem().unwrap().prepare().unwrap();
+    let detail = wgrad::solution::Detail {
+        every_step: true,
+        check: true,
+    };
+    let solving = wgrad::solution::solve(&prepared, Some(common::gpu()), detail);
+    let mut report = wgrad::report::Report::new(pollster::block_on(solving).unwrap());
+    assert_eq!(text::failures(&report), "");
+    assert!(!text::overview(&report).contains(RED));
+    let place = report.solution.steps.iter().position(|s| s.label == "loss");
+    let step = &mut report.solution.steps[place.unwrap_or(0)];
+    step.comparison.as_mut().unwrap().failures = 1;
+    let label = step.label.clone();
+    let failures = text::failures(&report);
+    assert!(
+        failures.contains(&format!("{RED}{label}\x1b[0m")),
+        "{failures}"
+    );
+    assert!(text::closing(&report).contains(&format!("{RED}FAIL\x1b[0m")));
+}
+
+const GRAD_RANDOM: [&str; 5] = ["graph", "--net", "Linear(2, 1)", "--loss", "MSELoss"];
+
+/// The answers of a sheet, all of them 7.
+fn wrong_answers(folder: &TempDir) -> String {
+    let blank = folder.path().join("sheet/answers.template.json");
+    let text = fs::read_to_string(blank)
+        .unwrap()
+        .replace("null", "\"7.00\"");
+    fs::write(folder.path().join("wrong.json"), text).unwrap();
+    "wrong.json".to_string()
+}
+
+#[test]
+fn tables_fit_the_width_and_nothing_is_lost() {
+    let at = |columns: &str, args: &[&str]| run(wgrad().env("COLUMNS", columns).args(args)).out;
+    let words = |text: &str| {
+        let mut all: Vec<_> = text.split_whitespace().map(str::to_string).collect();
+        all.sort();
+        all.dedup();
+        all
+    };
+    let wide = stdout(&["adapters"]);
+    assert_eq!(at("160", &["adapters"]), wide);
+    for columns in ["120", "100", "80", "60"] {
+        let text = at(columns, &["adapters"]);
+        let most: usize = columns.parse().unwrap();
+        for line in text.lines().filter(|l| !l.contains("taken by a plain run")) {
+            assert!(line.chars().count() <= most, "{columns}: {line}");
+        }
+        assert_eq!(words(&text), words(&wide), "{columns}: {text}");
+    }
+    // What is no width is not one.
+    for columns in ["0", "-1", "wide", ""] {
+        assert_eq!(at(columns, &["adapters"]), wide, "{columns}");
+    }
+}
+
+/// A command with stderr on a terminal, and what becomes of it.
+#[cfg(target_os = "linux")]
+mod on_a_terminal {
+    use super::*;
+    use std::fs::File;
+    use std::io::Read;
+    use std::os::fd::{FromRawFd, OwnedFd};
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{ExitStatus, Stdio};
+
+    /// Both ends of a terminal, 100 columns wide.
+    fn pair() -> (File, OwnedFd) {
+        let (mut ours, mut theirs) = (-1, -1);
+        let size = libc::winsize {
+            ws_row: 24,
+            ws_col: 100,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        // SAFETY: the places outlive the call, and the ends are ours alone afterwards.
+        unsafe {
+            let no_name = std::ptr::null_mut();
+            let done = libc::openpty(&mut ours, &mut theirs, no_name, std::ptr::null(), &size);
+            assert_eq!(done, 0);
+            (File::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs))
+        }
+    }
+
+    /// What came to the terminal on stderr, and how it ended. `seen` is shown all that
+    /// came so far, with the process.
+    fn on_terminal(command: &mut Command, mut seen: impl FnMut(&str, u32)) -> (String, ExitStatus) {
+        let (mut ours, theirs) = pair();
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let mut child = command.stderr(theirs).spawn().unwrap();
+        // Else our own copy of the end would keep it open.
+        command.stderr(Stdio::null());
+        let mut told = String::new();
+        let mut bytes = [0; 4096];
+        // The end of a terminal whose other end is closed is an error.
+        while let Ok(n @ 1..) = ours.read(&mut bytes) {
+            told.push_str(&String::from_utf8_lossy(&bytes[..n]));
+            seen(&told, child.id());
+        }
+        (told, child.wait().unwrap())
+    }
+
+    /// The lines that are left on the terminal: it knows returns, erased lines, and the
+    /// way up.
+    fn left(told: &str) -> Vec<String> {
+        let mut lines = vec![String::new()];
+        let mut row = 0;
+        let mut rest = told.chars().peekable();
+        let mut column = 0;
+        while let Some(c) = rest.next() {
+            match c {
+                '\r' => column = 0,
+                '\n' => {
+                    row += 1;
+                    if row == lines.len() {
+                        lines.push(String::new());
+                    }
+                }
+                '\x1b' => {
+                    assert_eq!(rest.next(), Some('['));
+                    let mut code = String::new();
+                    while rest.peek().is_some_and(|c| !c.is_ascii_alphabetic()) {
+                        code.extend(rest.next());
+                    }
+                    match rest.next() {
+                        Some('K') => lines[row].clear(),
+                        Some('A') => row -= code.parse::<usize>().unwrap_or(1).min(row),
+                        // Colours.
+                        Some('m') => {}
+                        other => panic!("{other:?} in {told:?}"),
+                    }
+                }
+                c => {
+                    let mut cells: Vec<char> = lines[row].chars().collect();
+                    cells.resize(cells.len().max(column + 1), ' ');
+                    cells[column] = c;
+                    lines[row] = cells.into_iter().collect();
+                    column += 1;
+                }
+            }
+        }
+        let text = |line: String| line.trim_end().to_string();
+        lines
+            .into_iter()
+            .map(text)
+            .filter(|l| !l.is_empty())
+            .collect()
+    }
+
+    /// Takes as many seconds as it is told, at least.
+    fn long(seconds: &str, more: &[&str]) -> Command {
+        let mut command = wgrad();
+        command
+            .args([
+                "tune",
+                "--problem",
+                "64x4x64 nt",
+                "--dry-run",
+                "--seconds",
+                seconds,
+            ])
+            .args(more);
+        command
+    }
+
+    const DOING: &str = "1 of 1: matmul 64x4x64 nt";
+
+    #[test]
+    fn what_takes_long_says_what_it_does_and_leaves_nothing_behind() {
+        let (told, status) = on_terminal(&mut long("3", &[]), |_, _| ());
+        assert!(status.success());
+        assert!(told.contains(DOING), "{told:?}");
+        // Not before a second has passed.
+        assert!(!told.contains("(0s)"), "{told:?}");
+        let lines = left(&told);
+        assert!(!lines.is_empty(), "a notice is told, too: {told:?}");
+        for line in lines {
+            assert!(line.starts_with("notice:"), "{line:?} is left of {told:?}");
+        }
+        // In ASCII where that is asked for.
+        let (told, _) = on_terminal(&mut long("3", &["--ascii"]), |_, _| ());
+        assert!(told.contains(DOING) && told.is_ascii(), "{told:?}");
+    }
+
+    #[test]
+    fn off_a_terminal_and_when_quiet_there_is_no_bar() {
+        let piped = run(&mut long("3", &[]));
+        assert!(!piped.err.contains(DOING), "{}", piped.err);
+        assert!(!piped.err.contains('\x1b'), "{}", piped.err);
+        let (told, status) = on_terminal(&mut long("3", &["--quiet"]), |_, _| ());
+        assert!(status.success() && told.is_empty(), "{told:?}");
+        let (told, _) = on_terminal(
+            long("3", &["--color", "never"]).env("TERM", "dumb"),
+            |_, _| (),
+        );
+        assert!(!told.contains(DOING) && !told.contains('\x1b'), "{told:?}");
+    }
+
+    #[test]
+    fn a_process_that_is_stopped_leaves_no_bar() {
+        let mut stopped = false;
+        let (told, status) = on_terminal(&mut long("60", &[]), |told, id| {
+            if told.contains(DOING) && !stopped {
+                stopped = true;
+                // SAFETY: a signal to our own child, which has not been waited for.
+                unsafe { libc::kill(id as i32, libc::SIGINT) };
+            }
+        });
+        assert_eq!(status.signal(), Some(libc::SIGINT));
+        assert!(told.ends_with("\r\x1b[2K"), "{told:?}");
+    }
+
+    #[test]
+    fn a_large_batch_in_parts_has_a_bar() {
+        // In a debug build this takes seconds.
+        let mut command = wgrad();
+        let folder = TempDir::new().unwrap();
+        let rows = "1,0,1,1,0\n".repeat(60_000);
+        fs::write(folder.path().join("rows.csv"), rows).unwrap();
+        command.current_dir(folder.path()).args([
+            "grad",
+            "--net",
+            NET,
+            "--loss",
+            "BCELoss",
+            "--input",
+            "rows.csv",
+            "--target-column",
+            "4",
+            "--max-memory",
+            "64KiB",
+        ]);
+        let (told, status) = on_terminal(&mut command, |_, _| ());
+        assert!(status.success(), "{told}");
+        assert!(told.contains("computing, and comparing"), "{told:?}");
+        assert!(told.contains('%'), "{told:?}");
+        assert!(
+            left(&told).iter().all(|l| l.starts_with("notice:")),
+            "{told:?}"
+        );
     }
 }

@@ -4,16 +4,11 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use super::palette::{GOOD, HEADING, MISMATCH, NOTICE, PLAIN};
 use crate::number;
 use crate::sheet::{Element, Mark, Sheet, Verdict};
 
 // Writing to a `String` cannot fail, so the results of `write!` are dropped.
-
-const BOLD: &str = "\x1b[1m";
-const GREEN: &str = "\x1b[32m";
-const RED: &str = "\x1b[31m";
-const YELLOW: &str = "\x1b[33m";
-const PLAIN: &str = "\x1b[0m";
 
 /// The wrong or missing elements that are spelled out for a value.
 const MOST_SHOWN: usize = 8;
@@ -109,10 +104,10 @@ pub fn text(sheet: &Sheet, marks: &[Mark]) -> String {
         .unwrap_or(0);
     for mark in marks {
         let (colour, word) = match mark.verdict {
-            Verdict::Right => (GREEN, "right"),
-            Verdict::Carried(_) => (YELLOW, "consistent"),
-            Verdict::Mistaken(_) | Verdict::Unknown => (RED, "wrong"),
-            Verdict::Blank | Verdict::Incomplete | Verdict::Coarse => (YELLOW, "open"),
+            Verdict::Right => (GOOD, "right"),
+            Verdict::Carried(_) => (NOTICE, "consistent"),
+            Verdict::Mistaken(_) | Verdict::Unknown => (MISMATCH, "wrong"),
+            Verdict::Blank | Verdict::Incomplete | Verdict::Coarse => (NOTICE, "open"),
         };
         let mut lines = words(mark).into_iter();
         let first = lines.next().unwrap_or_default();
@@ -150,12 +145,12 @@ pub fn text(sheet: &Sheet, marks: &[Mark]) -> String {
     }
     let count = Count::of(marks);
     let (colour, all) = match count.passed() {
-        true => (GREEN, "ALL RIGHT"),
-        false => (RED, "NOT YET"),
+        true => (GOOD, "ALL RIGHT"),
+        false => (MISMATCH, "NOT YET"),
     };
     let _ = writeln!(
         out,
-        "\n{BOLD}{colour}{all}{PLAIN} {}/{} values right, {} consistent with an earlier error, {} \
+        "\n{HEADING}{colour}{all}{PLAIN} {}/{} values right, {} consistent with an earlier error, {} \
          wrong, {} open",
         count.right,
         marks.len(),
