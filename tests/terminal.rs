@@ -546,12 +546,21 @@ mod on_a_terminal {
 
     /// What came to the terminal on stderr, and how it ended. `seen` is shown all that
     /// came so far, with the process.
-    fn on_terminal(command: &mut Command, mut seen: impl FnMut(&str, u32)) -> (String, ExitStatus) {
-        let (mut ours, theirs) = pair();
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        let mut child = command.stderr(theirs).spawn().unwrap();
-        // Else our own copy of the end would keep it open.
-        command.stderr(Stdio::null());
+    fn on_terminal(command: &mut Command, seen: impl FnMut(&str, u32)) -> (String, ExitStatus) {
+        let (ours, theirs) = pair();
+        command.stdout(Stdio::null());
+        spawned(command.stderr(theirs), ours, seen)
+    }
+
+    /// `seen` is shown all that came to the terminal so far, with the process.
+    fn spawned(
+        command: &mut Command,
+        mut ours: File,
+        mut seen: impl FnMut(&str, u32),
+    ) -> (String, ExitStatus) {
+        let mut child = command.stdin(Stdio::null()).spawn().unwrap();
+        // Else our own copies of the end would keep it open.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut told = String::new();
         let mut bytes = [0; 4096];
         // The end of a terminal whose other end is closed is an error.
@@ -607,6 +616,28 @@ mod on_a_terminal {
             .map(text)
             .filter(|l| !l.is_empty())
             .collect()
+    }
+
+    #[test]
+    fn tables_are_as_wide_as_the_terminal_and_documents_are_texts_on_it() {
+        let shown = |args: &[&str], locale: &str| {
+            let (ours, theirs) = pair();
+            let mut command = wgrad();
+            command.args(args).env("LC_ALL", locale);
+            spawned(command.stdout(theirs), ours, |_, _| ()).0
+        };
+        let table = shown(&["adapters"], "C.UTF-8").replace("\r\n", "\n");
+        let asked = run(wgrad().env("COLUMNS", "100").arg("adapters")).out;
+        assert_eq!(table, asked);
+        assert_ne!(
+            table,
+            stdout(&["adapters"]),
+            "it is narrower than in a pipe"
+        );
+        let drawn = ["graph", "--backward", "--format", "dot"];
+        assert!(shown(&drawn, "C").is_ascii() && !shown(&drawn, "C.UTF-8").is_ascii());
+        // Colours need not be asked for.
+        assert!(shown(&["graph"], "C").contains(CYAN));
     }
 
     /// Takes as many seconds as it is told, at least.

@@ -15,7 +15,7 @@ use wgrad::{Error, Gpu, Result};
 use super::export::Export;
 use super::progress::Teller;
 use super::tune::today;
-use super::{EngineArgs, Outcome, output, progress};
+use super::{EngineArgs, Outcome, grad, output, progress};
 
 /// What to check.
 #[derive(Args)]
@@ -73,6 +73,9 @@ impl CheckArgs {
 }
 
 pub fn run(args: &CheckArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcome> {
+    if let Some(folder) = &args.cases {
+        grad::reading(folder);
+    }
     let folder = args.cases.as_deref().map(Folder::read).transpose()?;
     match folder {
         Some(folder) if !args.wants_card() => run_cases(args, &folder, engine, as_json),

@@ -58,15 +58,18 @@ pub fn set_terminal(ascii: bool) {
 
 /// COLUMNS, else the terminal's width, else that of files and pipes.
 fn width() -> usize {
-    let asked = std::env::var("COLUMNS")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    let own = || {
-        let size = terminal_size::terminal_size_of(io::stdout());
-        size.map(|(width, _)| usize::from(width.0))
-    };
-    let known = asked.or_else(own).filter(|&width| width > 0);
-    known.unwrap_or(terminal::WIDTH)
+    /// Of a terminal that does not say.
+    const USUAL: usize = 80;
+    let positive = |width: &usize| *width > 0;
+    let asked = std::env::var("COLUMNS").ok();
+    if let Some(width) = asked.and_then(|text| text.parse().ok()).filter(positive) {
+        return width;
+    }
+    match io::stdout().is_terminal() {
+        true => terminal_size::terminal_size_of(io::stdout())
+            .map_or(USUAL, |(width, _)| usize::from(width.0)),
+        false => terminal::WIDTH,
+    }
 }
 
 /// Whether the locale's characters are those of Unicode: the first of the variables that

@@ -9,7 +9,7 @@ use super::json::adapter;
 #[cfg(feature = "cli")]
 use super::palette::{self, HEADING, MISMATCH, PLAIN};
 #[cfg(feature = "cli")]
-use super::text::{plain_table, write_paragraph, write_verdicts};
+use super::text::{hanging, plain_table, write_paragraph, write_verdicts};
 use crate::check::card::{Card, Check, Section};
 
 // Writing to a `String` cannot fail, so the results of `write!` are dropped.
@@ -111,6 +111,10 @@ newer one, passes (wgrad adapters lists what there is; --adapter takes another);
 computes without an adapter. If it fails with the newest driver, report the card (--json) to \
 wgrad: it names adapter, driver and kernel.";
 
+/// The column where what was found of a driver begins.
+#[cfg(feature = "cli")]
+const FACT: usize = 27;
+
 /// For a terminal.
 #[cfg(feature = "cli")]
 pub fn text(card: &Card) -> String {
@@ -130,8 +134,10 @@ pub fn text(card: &Card) -> String {
         "\n{HEADING}DRIVER{PLAIN}  what it does, and what wgrad does about it\n"
     );
     for fact in &card.facts {
-        let _ = writeln!(out, "   {:<23} {}", fact.name, fact.found);
-        let _ = writeln!(out, "   {:<23} ({})", "", fact.answer);
+        let found = hanging(&fact.found, FACT);
+        let answer = hanging(&format!("({})", fact.answer), FACT);
+        let _ = writeln!(out, "   {:<23} {found}", fact.name);
+        let _ = writeln!(out, "   {:<23} {answer}", "");
     }
     if !card.skipped.is_empty() {
         let _ = writeln!(
@@ -139,7 +145,8 @@ pub fn text(card: &Card) -> String {
             "\n{HEADING}SKIPPED{PLAIN}  what was not checked, and why\n"
         );
         for skip in &card.skipped {
-            let _ = writeln!(out, "   {}: {}", skip.what, skip.reason);
+            let text = format!("{}: {}", skip.what, skip.reason);
+            let _ = writeln!(out, "   {}", hanging(&text, 3));
         }
     }
     let wrong = wrong(card);
@@ -148,7 +155,9 @@ pub fn text(card: &Card) -> String {
         for (head, lines) in &wrong {
             let _ = writeln!(out, "\n   {MISMATCH}{head}{PLAIN}");
             for line in lines {
-                let _ = writeln!(out, "      {line}");
+                // Under the words: each line has a name of eight columns.
+                let (name, text) = line.split_at(line.len().min(8));
+                let _ = writeln!(out, "      {name}{}", hanging(text, 14));
             }
         }
         out.push('\n');

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::palette::{GOOD, HEADING, MISMATCH, NOTICE, PLAIN};
+use super::text::hanging;
 use crate::number;
 use crate::sheet::{Element, Mark, Sheet, Verdict};
 
@@ -116,14 +117,15 @@ pub fn text(sheet: &Sheet, marks: &[Mark]) -> String {
             false => 12 - word.len(),
         };
         let name = &mark.name;
+        let indent = " ".repeat(width + 16);
+        let first = hanging(&first, indent.len());
         let _ = writeln!(
             out,
             "  {name:width$}  {colour}{word}{PLAIN}{:gap$}{first}",
             ""
         );
-        let indent = " ".repeat(width + 16);
         for line in lines {
-            let _ = writeln!(out, "{indent}{line}");
+            let _ = writeln!(out, "{indent}{}", hanging(&line, indent.len()));
         }
         if matches!(mark.verdict, Verdict::Blank | Verdict::Right) {
             continue;

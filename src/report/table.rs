@@ -37,6 +37,15 @@ pub fn write_table(out: &mut String, table: &Table) {
     }
 }
 
+/// As [`write_table`], where the last column is words, which stay at the left.
+pub fn write_described(out: &mut String, table: &Table) {
+    let last = Grid::of(table).rows.first().map_or(0, Vec::len);
+    let left = |column| column == 0 || column + 1 == last;
+    for line in arranged(table, left, terminal::width()) {
+        let _ = writeln!(out, "{line}");
+    }
+}
+
 /// Writes a table whose first `left` columns are to the left, with the verdicts in it in
 /// their colours.
 pub fn write_verdicts(out: &mut String, table: &Table, left: usize) {
@@ -48,19 +57,32 @@ pub fn write_verdicts(out: &mut String, table: &Table, left: usize) {
 /// Writes a paragraph, broken between words; a line of more than 100 columns is hard to
 /// read.
 pub fn write_paragraph(out: &mut String, text: &str) {
+    for line in broken(text, terminal::width().saturating_sub(1).min(100)) {
+        let _ = writeln!(out, "{line}");
+    }
+}
+
+/// A text that begins in column `indent`, broken between words if it is too long: its
+/// further lines begin there, too.
+pub fn hanging(text: &str, indent: usize) -> String {
+    let lines = broken(text, terminal::width().saturating_sub(indent));
+    lines.join(&format!("\n{:indent$}", ""))
+}
+
+/// The lines of a text, none longer than `most` columns if no word is and `most` is not
+/// very small.
+fn broken(text: &str, most: usize) -> Vec<String> {
+    const LEAST: usize = 20;
+    let most = u16::try_from(most.max(LEAST)).unwrap_or(u16::MAX);
     let mut table = plain_table();
-    table.add_row([terminal::shown(text)]);
-    let most = terminal::width().saturating_sub(1).clamp(20, 100);
-    let longest = u16::try_from(most).unwrap_or(u16::MAX);
     table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(most);
+    table.add_row([terminal::shown(text)]);
     if let Some(column) = table.column_mut(0) {
         column.set_padding((0, 0));
-        column.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(longest)));
     }
-    table.set_width(longest);
-    for line in table.lines() {
-        let _ = writeln!(out, "{}", line.trim_end());
-    }
+    let lines = table.lines();
+    lines.map(|line| line.trim_end().to_string()).collect()
 }
 
 /// A table's cells as they are shown, row by row, the header first.
@@ -136,8 +158,13 @@ fn taken(widths: impl Iterator<Item = u16>) -> usize {
     INDENT.len() + widths.map(|w| usize::from(w) + 2).sum::<usize>() - 1
 }
 
-/// The lines of a table that is no wider than `most`, where that can be.
+/// The lines of a table whose first `left` columns are to the left.
 fn lines(table: &Table, left: usize, most: usize) -> Vec<String> {
+    arranged(table, |column| column < left, most)
+}
+
+/// The lines of a table that is no wider than `most`, where that can be.
+fn arranged(table: &Table, left: impl Fn(usize) -> bool, most: usize) -> Vec<String> {
     let grid = Grid::of(table);
     let all: Vec<usize> = (0..grid.rows.first().map_or(0, Vec::len)).collect();
     if all.is_empty() {
@@ -186,7 +213,7 @@ fn lines(table: &Table, left: usize, most: usize) -> Vec<String> {
         block.set_content_arrangement(ContentArrangement::Dynamic);
         block.set_width(u16::MAX);
         for (i, column) in block.column_iter_mut().enumerate() {
-            if columns[i] >= left {
+            if !left(columns[i]) {
                 column.set_cell_alignment(CellAlignment::Right);
             }
             // The space on either side counts.
@@ -309,6 +336,19 @@ mod tests {
     }
 
     #[test]
+    fn words_in_the_last_column_stay_at_the_left() {
+        let mut table = plain_table();
+        table.set_header(["part", "time", ""]);
+        table.add_row(["wait", "1 us", "until the device"]);
+        table.add_row(["submit", "10 us", "the driver"]);
+        let mut out = String::new();
+        write_described(&mut out, &table);
+        let wanted = "    part     time\n    wait     1 us  until the device\n    submit  10 us  the \
+                      driver\n";
+        assert_eq!(out, wanted);
+    }
+
+    #[test]
     fn paragraphs_break_between_words() {
         let mut out = String::new();
         let text = "word ".repeat(100);
@@ -318,5 +358,10 @@ mod tests {
         let mut out = String::new();
         write_paragraph(&mut out, "short");
         assert_eq!(out, "short\n");
+        assert_eq!(
+            broken("one two three four five", 1),
+            ["one two three four", "five"]
+        );
+        assert_eq!(hanging("one line", 4), "one line");
     }
 }

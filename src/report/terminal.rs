@@ -80,7 +80,7 @@ const REPLACED: [(char, &str); 38] = [
     ('\u{256a}', "+"),
 ];
 
-/// A text in ASCII: our own signs by [others](REPLACED), and letters that came with a
+/// A text in ASCII: our own signs by others (`^T`), and letters that came with a
 /// name or a file escaped (`\u{e9}`), so that none is lost.
 pub fn ascii(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {

@@ -4,7 +4,9 @@
 use std::fmt::Write;
 
 use super::palette::{GOOD, HEADING, MISMATCH, PLAIN, walk};
-pub use super::table::{plain_table, write_paragraph, write_table, write_verdicts};
+pub use super::table::{
+    hanging, plain_table, write_described, write_paragraph, write_table, write_verdicts,
+};
 use super::{Report, adapter_lines};
 use crate::exercise::Match;
 use crate::graph::Role;
