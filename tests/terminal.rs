@@ -670,9 +670,6 @@ mod on_a_terminal {
         for line in lines {
             assert!(line.starts_with("notice:"), "{line:?} is left of {told:?}");
         }
-        // In ASCII where that is asked for.
-        let (told, _) = on_terminal(&mut long("3", &["--ascii"]), |_, _| ());
-        assert!(told.contains(DOING) && told.is_ascii(), "{told:?}");
     }
 
     #[test]
@@ -704,32 +701,17 @@ mod on_a_terminal {
     }
 
     #[test]
-    fn a_large_batch_in_parts_has_a_bar() {
-        // In a debug build this takes seconds.
-        let mut command = wgrad();
-        let folder = TempDir::new().unwrap();
-        let rows = "1,0,1,1,0\n".repeat(60_000);
-        fs::write(folder.path().join("rows.csv"), rows).unwrap();
-        command.current_dir(folder.path()).args([
-            "grad",
-            "--net",
-            NET,
-            "--loss",
-            "BCELoss",
-            "--input",
-            "rows.csv",
-            "--target-column",
-            "4",
-            "--max-memory",
-            "64KiB",
-        ]);
-        let (told, status) = on_terminal(&mut command, |_, _| ());
+    fn of_several_parts_a_bar_says_how_many_are_done() {
+        let second = ["--problem", "65x4x64 nt", "--ascii"];
+        let (told, status) = on_terminal(&mut long("3", &second), |_, _| ());
         assert!(status.success(), "{told}");
-        assert!(told.contains("computing, and comparing"), "{told:?}");
-        assert!(told.contains('%'), "{told:?}");
-        assert!(
-            left(&told).iter().all(|l| l.starts_with("notice:")),
-            "{told:?}"
-        );
+        for wanted in [
+            "1 of 2: matmul 64x4x64 nt",
+            "2 of 2: matmul 65x4x64 nt",
+            " 50%, ",
+        ] {
+            assert!(told.contains(wanted), "{wanted}: {told:?}");
+        }
+        assert!(told.contains("##>") && told.is_ascii(), "{told:?}");
     }
 }

@@ -176,6 +176,8 @@ pub struct Parts {
 
 /// Writes a report, and says whether it is good.
 pub fn report(report: &Report, in_json: bool, parts: Parts) -> Result<Outcome> {
+    // What follows takes no time.
+    progress::end();
     if in_json {
         json(&as_json::report(report))?;
     } else {

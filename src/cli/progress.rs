@@ -129,7 +129,17 @@ fn say(what: &str) {
 
 fn set_message(bar: &ProgressBar, what: &str) {
     let what = wgrad::number::escaped(what);
-    bar.set_message(terminal::shown(&what).into_owned());
+    bar.set_message(short(&terminal::shown(&what)));
+}
+
+/// A text that leaves room on a line: of a long one the end, where a file's name is.
+fn short(text: &str) -> String {
+    const MOST: usize = 56;
+    let count = text.chars().count();
+    match count > MOST {
+        true => format!("...{}", text.chars().skip(count - MOST).collect::<String>()),
+        false => text.to_string(),
+    }
 }
 
 const BAR: &str = "{spinner} {msg} {wide_bar} {percent}%, {elapsed}";
@@ -196,6 +206,16 @@ mod tests {
         }
         style(true);
         style(false);
+    }
+
+    #[test]
+    fn long_texts_leave_room() {
+        let long = short(&format!("reading {}/x.npy", "a".repeat(300)));
+        assert!(
+            long.starts_with("...a") && long.ends_with("a/x.npy"),
+            "{long}"
+        );
+        assert_eq!((long.len(), &*short("drawing")), (59, "drawing"));
     }
 
     #[test]
