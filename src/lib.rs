@@ -64,6 +64,7 @@ pub mod tensor;
 pub mod trace;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod tune;
+mod watch;
 
 pub use autodiff::{gradient, vjp};
 pub use error::{Error, Result};

@@ -9,10 +9,6 @@ fn main() -> ExitCode {
     quiet_mesa();
     #[cfg(unix)]
     end_an_abort_in_words();
-    env_logger::Builder::new()
-        .filter_level(log::LevelFilter::Off)
-        .parse_default_env()
-        .init();
     cli::run()
 }
 

@@ -1022,6 +1022,7 @@ fn command_line(t: &mut Table) {
         "--cpu --adapter 0",
         "--cpu --backend vulkan",
         "--color mauve",
+        "--quiet --verbose",
         "--backend glide",
         "--cache-dir",
         "--cache-dir ''",
@@ -1081,12 +1082,19 @@ fn command_line(t: &mut Table) {
         "sheet -o s --layers 784,512,256,1 --batch 4096",
         "sheet -o s --batch 4097",
         "grade none.json --sheet .",
+        "completions",
+        "completions tcsh",
+        "completions bash --json",
+        "man grad",
+        "man --json",
+        "man -o x.npy",
     ] {
         let mut command = Command::cargo_bin("wgrad").unwrap();
         command
             .current_dir(folder.path())
-            .env("WGRAD_CACHE_DIR", "");
-        for name in ["WGPU_BACKEND", "WGPU_ADAPTER_NAME", "RUST_LOG"] {
+            .env("WGRAD_CACHE_DIR", "")
+            .env("LC_ALL", "C.UTF-8");
+        for name in ["WGPU_BACKEND", "WGPU_ADAPTER_NAME", "RUST_LOG", "COLUMNS"] {
             command.env_remove(name);
         }
         let output = command.args(words(line)).output().unwrap();

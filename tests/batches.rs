@@ -8,7 +8,7 @@ use common::{Random, gpu};
 use wgrad::batches::{self, Cut, Joined, Split};
 use wgrad::nn::{Loss, Network};
 use wgrad::run::cpu;
-use wgrad::solution::{self, Detail, Prepared, Problem, Solution, solve, solve_cut};
+use wgrad::solution::{self, Detail, Prepared, Problem, Solution, solve, solve_cut, solve_telling};
 use wgrad::{Error, Feeds, Gpu, GpuOptions, Graph, NodeId, Tensor, gradient};
 
 const SMALL: &str = "Sequential(Linear(4, 2), ReLU(), Linear(2, 1), Sigmoid())";
@@ -51,6 +51,19 @@ fn whole(prepared: &Prepared, gpu: Option<&Gpu>) -> Solution {
     let solution = pollster::block_on(solve(prepared, gpu, CHECKED)).unwrap();
     assert!(solution.cut.is_none());
     solution
+}
+
+#[test]
+fn how_far_it_is_is_told_after_each_sub_batch() {
+    let prepared = problem(SMALL, "BCELoss", &[12, 4], 1);
+    for gpu in [Some(gpu()), None] {
+        let mut told = Vec::new();
+        let mut tell = |done, of| told.push((done, of));
+        let sizes = cut(&[5, 5, 2]);
+        let solving = solve_telling(&prepared, gpu, CHECKED, sizes, &mut tell);
+        pollster::block_on(solving).unwrap();
+        assert_eq!(told, [(5, 12), (10, 12), (12, 12)]);
+    }
 }
 
 /// 1, 2, 3 and many sub-batches, even and uneven, of one row, too.

@@ -469,10 +469,9 @@ fn made_up() -> Card {
 #[test]
 fn how_a_card_reads() {
     let card = made_up();
-    let plain: String = report::text(&card)
-        .replace("\x1b[0m", "")
-        .replace("\x1b[1m", "")
-        .replace("\x1b[31m", "");
+    let text = report::text(&card);
+    assert!(text.contains("\x1b[31mFAIL\x1b[0m"), "{text:?}");
+    let plain = anstream::adapter::strip_str(&text).to_string();
     insta::assert_snapshot!("card_text", plain);
     insta::assert_snapshot!("card_json", format!("{:#}", report::json(&card)));
     insta::assert_snapshot!("card_markdown", report::markdown(&card));

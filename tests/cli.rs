@@ -18,6 +18,8 @@ fn wgrad() -> Command {
     command
         .env_remove("WGPU_BACKEND")
         .env_remove("WGPU_ADAPTER_NAME")
+        .env_remove("COLUMNS")
+        .env("LC_ALL", "C.UTF-8")
         .env("WGRAD_CACHE_DIR", "");
     command
 }
@@ -1295,7 +1297,7 @@ fn bench_measures_and_exports() {
     let json = folder.path().join("figures.json");
     let page = folder.path().join("figures.md");
     let shaders = folder.path().join("shaders");
-    bench(&["--batch", "1,64"])
+    bench(&["--batch", "1,64", "--verbose"])
         .arg("--export-json")
         .arg(&json)
         .arg("--export-markdown")
@@ -1305,7 +1307,7 @@ fn bench_measures_and_exports() {
         .assert()
         .success()
         .stdout(contains("GFLOP/s").and(contains("4-2-1")))
-        .stderr(contains("measuring 4-2-1, batch 64"));
+        .stderr(contains("info: measuring 4-2-1, batch 64"));
     let text = fs::read_to_string(&json).unwrap();
     let figures: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert!(figures["adapter"].is_string() && figures["driver"].is_string());

@@ -7,7 +7,12 @@ use std::path::Path;
 /// The layers of docs/ARCHITECTURE.md. A module may import from its own layer.
 fn layers() -> BTreeMap<&'static str, u32> {
     let list: [(u32, &[&str]); 8] = [
-        (0, &["error", "shape", "tensor", "number", "file", "cache"]),
+        (
+            0,
+            &[
+                "error", "shape", "tensor", "number", "file", "cache", "watch",
+            ],
+        ),
         (1, &["graph"]),
         (2, &["ops"]),
         (3, &["autodiff"]),

@@ -276,7 +276,10 @@ fn sheets_can_be_worked_by_hand() {
 
 fn wgrad() -> Command {
     let mut command = Command::cargo_bin("wgrad").unwrap();
-    command.env("WGRAD_CACHE_DIR", "");
+    command
+        .env("WGRAD_CACHE_DIR", "")
+        .env("LC_ALL", "C.UTF-8")
+        .env_remove("COLUMNS");
     command
 }
 

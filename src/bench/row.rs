@@ -123,6 +123,7 @@ pub(super) fn measure(gpu: &Gpu, work: &Work, options: &Options) -> Result<Row> 
     program.set_all(&feeds)?;
     program.run_steps(1, &[step.loss])?;
     let first_step_s = start.elapsed().as_secs_f64();
+    log::info!("the step's plan: {}", program.plan().summary());
     let mut forward = compile(&[step.loss])?;
     forward.set_all(&feeds)?;
     let verdict = judge(&step, &mut program, &mut forward, options.tamper)?;

@@ -58,7 +58,7 @@ pub fn run(engine: &EngineArgs, as_json: bool) -> Result<Outcome> {
         ]);
     }
     let mut out = String::new();
-    text::write_table(&mut out, &mut table);
+    text::write_table(&mut out, &table);
     output::data(&out)?;
     for d in adapters.descriptions() {
         if let Some(tuned) = engine.tuned(d) {

@@ -10,7 +10,7 @@ use wgrad::report::bench as report;
 use wgrad::{Error, Gpu, Result};
 
 use super::export::Export;
-use super::{EngineArgs, Outcome, output};
+use super::{EngineArgs, Outcome, output, progress};
 
 /// What to measure, and what to do with the figures.
 #[derive(Args)]
@@ -87,10 +87,11 @@ pub fn run(args: &BenchArgs, engine: &EngineArgs, as_json: bool) -> Result<Outco
         true => Options::quick(),
         false => Options::full(),
     };
-    output::progress("measuring the adapter");
+    progress::doing("measuring the adapter");
     let mut results = Results::new(&gpu, &options)?;
-    let measured = works.iter().try_for_each(|work| {
-        output::progress(&format!("measuring {}{}", named(work), of_replicas(work)));
+    let measured = works.iter().enumerate().try_for_each(|(i, work)| {
+        progress::doing(&format!("measuring {}{}", named(work), of_replicas(work)));
+        progress::done(i as u64, works.len() as u64);
         results.measure(&gpu, work, &options).map(drop)
     });
     // What was measured before an error is worth showing.
@@ -105,7 +106,7 @@ pub fn run(args: &BenchArgs, engine: &EngineArgs, as_json: bool) -> Result<Outco
     {
         let text = report::moved(baseline, &results, &baseline.compare(&results.rows));
         match as_json {
-            true => output::progress(&text),
+            true => output::beside(&text),
             false => output::data(&text)?,
         }
     }

@@ -8,13 +8,14 @@ use wgrad::check::card::{self, Card, Options};
 use wgrad::check::cases::{Case, Folder, Verdict};
 use wgrad::number::escaped;
 use wgrad::report::card as report;
+use wgrad::report::palette::{self, GOOD, MISMATCH, NOTICE, PLAIN};
 use wgrad::run::gpu::Selection;
 use wgrad::{Error, Gpu, Result};
 
 use super::export::Export;
 use super::progress::Teller;
 use super::tune::today;
-use super::{EngineArgs, Outcome, output};
+use super::{EngineArgs, Outcome, grad, output, progress};
 
 /// What to check.
 #[derive(Args)]
@@ -72,6 +73,9 @@ impl CheckArgs {
 }
 
 pub fn run(args: &CheckArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcome> {
+    if let Some(folder) = &args.cases {
+        grad::reading(folder);
+    }
     let folder = args.cases.as_deref().map(Folder::read).transpose()?;
     match folder {
         Some(folder) if !args.wants_card() => run_cases(args, &folder, engine, as_json),
@@ -103,7 +107,7 @@ fn run_card(
     let mut cards = Vec::new();
     for gpu in devices(args, engine)? {
         let gpu = gpu?;
-        output::progress(&format!("examining {}", gpu.adapter()));
+        progress::doing(&format!("examining {}", gpu.adapter()));
         let mut teller = Teller::default();
         let mut card = card::examine(&gpu, &options, &mut |told| teller.tell(told))?;
         card.date = Some(today());
@@ -169,7 +173,9 @@ fn all_cases<'f>(
     each: impl Fn(&Case, &Verdict) -> Result<()>,
 ) -> Result<Results<'f>> {
     let mut results = Vec::with_capacity(folder.cases.len());
-    for case in &folder.cases {
+    for (i, case) in folder.cases.iter().enumerate() {
+        progress::doing(&format!("case {}", case.name));
+        progress::done(i as u64, folder.cases.len() as u64);
         let verdict = pollster::block_on(folder.run(case, gpu))?;
         each(case, &verdict)?;
         results.push((case, verdict));
@@ -220,11 +226,11 @@ fn run_cases(
         }))?;
     } else {
         let word = if good { "PASS" } else { "FAIL" };
-        output::data(&format!(
+        output::data(&palette::verdicts(&format!(
             "{word} {passed}/{} cases on {}: {failed} failed, {unsupported} unsupported\n",
             results.len(),
             gpu.adapter()
-        ))?;
+        )))?;
     }
     Ok(if good {
         Outcome::Good
@@ -234,11 +240,20 @@ fn run_cases(
 }
 
 fn line(name: &str, verdict: &Verdict) -> String {
-    let text = match verdict {
-        Verdict::Passed { values } => format!("ok           {name}  {values} values"),
-        Verdict::Unsupported(reason) => format!("unsupported  {name}  {reason}"),
-        Verdict::Failed { reasons } => format!("FAILED       {name}  {}", reasons.join("; ")),
+    let (colour, word, text) = match verdict {
+        Verdict::Passed { values } => (GOOD, "ok", format!("{name}  {values} values")),
+        Verdict::Unsupported(reason) => (NOTICE, "unsupported", format!("{name}  {reason}")),
+        Verdict::Failed { reasons } => (
+            MISMATCH,
+            "FAILED",
+            format!("{name}  {}", reasons.join("; ")),
+        ),
     };
     // Names come from the file.
-    format!("{}\n", escaped(&text))
+    format!(
+        "{colour}{word}{PLAIN}{:gap$}{}\n",
+        "",
+        escaped(&text),
+        gap = 13 - word.len()
+    )
 }

@@ -4,7 +4,7 @@ use wgrad::report::Report;
 use wgrad::solution::{Detail, solve};
 use wgrad::{Result, exercise};
 
-use super::{EngineArgs, Outcome, output};
+use super::{EngineArgs, Outcome, output, progress};
 
 pub fn run(engine: &EngineArgs, as_json: bool) -> Result<Outcome> {
     let gpu = engine.open()?;
@@ -13,6 +13,7 @@ pub fn run(engine: &EngineArgs, as_json: bool) -> Result<Outcome> {
         every_step: true,
         check: true,
     };
+    progress::doing("solving the exercise");
     let mut report = Report::new(pollster::block_on(solve(&prepared, gpu.as_ref(), detail))?);
     let (pytorch, version) = exercise::pytorch()?;
     report.pytorch = pytorch;

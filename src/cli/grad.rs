@@ -10,11 +10,11 @@ use wgrad::io::csv::ColumnRef;
 use wgrad::nn::{Loss, Network};
 use wgrad::number::{self, printable};
 use wgrad::report::Report;
-use wgrad::solution::{self, Detail, Prepared, Problem, Solution, plan, solve_cut};
+use wgrad::solution::{self, Detail, Prepared, Problem, Solution, plan, solve_telling};
 use wgrad::trace::{self, Finding};
 use wgrad::{Error, Gpu, NodeId, Result, Tensor, io};
 
-use super::{EngineArgs, Outcome, output};
+use super::{EngineArgs, Outcome, output, progress};
 
 /// What to differentiate, and on what.
 #[derive(Args, Default)]
@@ -111,8 +111,7 @@ pub fn run(args: &GradArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcom
         Some(gpu) if args.trace_nonfinite => Some(look(&prepared, gpu, detail, cut.as_ref())?),
         _ => None,
     };
-    let solving = solve_cut(&prepared, gpu.as_ref(), detail, cut);
-    let solution = pollster::block_on(solving)?;
+    let solution = solve(&prepared, gpu.as_ref(), detail, cut)?;
     if nonfinite == Some(None) && solution.cut.is_some() {
         nonfinite = Some(in_sums(&prepared, &solution)?);
     }
@@ -139,6 +138,21 @@ pub fn run(args: &GradArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcom
     )
 }
 
+/// Computes all values, and says how far that is.
+pub(super) fn solve(
+    prepared: &Prepared,
+    gpu: Option<&Gpu>,
+    detail: Detail,
+    cut: Option<Cut>,
+) -> Result<Solution> {
+    progress::doing(match detail.check {
+        true => "computing, and comparing with the reference",
+        false => "computing",
+    });
+    let mut tell = |rows, of| progress::done(rows as u64, of as u64);
+    pollster::block_on(solve_telling(prepared, gpu, detail, cut, &mut tell))
+}
+
 /// How the batch is split, where it has to be, which is told.
 pub(super) fn cut(
     prepared: &Prepared,
@@ -146,6 +160,7 @@ pub(super) fn cut(
     detail: Detail,
     traced: bool,
 ) -> Result<Option<Cut>> {
+    progress::doing("planning");
     let cut = solution::cut(prepared, gpu, detail, traced)?;
     if let Some(cut) = &cut {
         output::notice(&format!("the batch is split, {cut}: {}", cut.reason));
@@ -194,6 +209,7 @@ fn look(
     detail: Detail,
     cut: Option<&Cut>,
 ) -> Result<Option<Finding>> {
+    progress::doing("looking for values that are not finite");
     let found = match cut {
         Some(cut) => {
             let split = solution::split(prepared, detail)?;
@@ -236,6 +252,7 @@ fn tell_finding(f: &Finding) {
 }
 
 fn save(path: &Path, solution: &Solution) -> Result<()> {
+    progress::doing(&format!("writing {}", path.display()));
     let tensors: Vec<(String, Tensor)> = solution
         .named
         .iter()
@@ -304,6 +321,7 @@ pub(super) fn weights(args: &GradArgs, network: &Network) -> Result<BTreeMap<Str
 }
 
 fn read_weights(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    reading(path);
     let file = io::read(path)?;
     tell(&file.notices);
     let mut weights = BTreeMap::new();
@@ -334,6 +352,7 @@ fn read_input(args: &GradArgs) -> Result<(Tensor, Option<Tensor>)> {
         Ok(index) => ColumnRef::Index(index),
         Err(_) => ColumnRef::Name(text.clone()),
     });
+    reading(Path::new(&args.input));
     let table = io::csv::read(Path::new(&args.input), column.as_ref())?;
     tell(&table.notices);
     Ok((table.features, table.target))
@@ -348,6 +367,7 @@ fn read_tensor(given: &OsStr, usual: &[&str]) -> Result<Tensor> {
     };
     let path = path.as_path();
     let key = key.as_deref();
+    reading(path);
     if is_csv(path) {
         let table = io::csv::read(path, None)?;
         tell(&table.notices);
@@ -393,6 +413,11 @@ fn file_and_key(given: &OsStr) -> Option<(PathBuf, String)> {
         let (path, key) = given.to_str()?.rsplit_once(':')?;
         Some((path.into(), key.to_string()))
     }
+}
+
+/// Says so: a large file takes its time.
+pub(super) fn reading(path: &Path) {
+    progress::doing(&format!("reading {}", path.display()));
 }
 
 fn tell(notices: &[String]) {

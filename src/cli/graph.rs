@@ -9,8 +9,9 @@ use wgrad::report::picture::{self, Picture};
 use wgrad::solution::{self, Detail};
 
 use super::export::Export;
+use super::output::Sort;
 use super::problem::ProblemArgs;
-use super::{EngineArgs, Outcome, grad, output};
+use super::{EngineArgs, Outcome, grad, output, progress};
 
 /// What to draw, and how.
 #[derive(Args)]
@@ -88,8 +89,7 @@ pub fn run(args: &GraphArgs, engine: &EngineArgs, as_json: bool) -> Result<Outco
             check: false,
         };
         let cut = grad::cut(&prepared, gpu.as_ref(), detail, false)?;
-        let solving = solution::solve_cut(&prepared, gpu.as_ref(), detail, cut);
-        let solved = pollster::block_on(solving)?;
+        let solved = grad::solve(&prepared, gpu.as_ref(), detail, cut)?;
         for warning in &solved.warnings {
             output::notice(warning);
         }
@@ -102,6 +102,7 @@ pub fn run(args: &GraphArgs, engine: &EngineArgs, as_json: bool) -> Result<Outco
                     every_step: false,
                     check: false,
                 };
+                progress::doing("planning");
                 solution::plan(&prepared, gpu, plain)?
             }
             None => {
@@ -110,16 +111,23 @@ pub fn run(args: &GraphArgs, engine: &EngineArgs, as_json: bool) -> Result<Outco
                 Plan::new(&prepared.graph, &outputs)?
             }
         };
+        output::detail(&plan.summary());
         drawn.set_plan(&plan);
     }
+    progress::doing("drawing");
     let title = args.problem.title(&problem);
     let text = match format {
         Format::Svg => picture::svg(&drawn, &title)?,
         Format::Dot => picture::dot(&drawn, &title),
         Format::Mermaid => picture::mermaid(&drawn),
         Format::Json => format!("{:#}\n", picture::json(&drawn)),
-        Format::Text => picture::text(&drawn),
+        Format::Text => picture::coloured(&drawn),
     };
-    output::text(file, &text)?;
+    let sort = match format {
+        Format::Text => Sort::Text,
+        Format::Json => Sort::Json,
+        Format::Svg | Format::Dot | Format::Mermaid => Sort::Document,
+    };
+    output::sorted(file, &text, sort)?;
     Ok(Outcome::Good)
 }

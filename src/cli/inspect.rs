@@ -7,9 +7,10 @@ use wgrad::number::printable;
 use wgrad::report::text;
 use wgrad::{Result, io};
 
-use super::{Outcome, output};
+use super::{Outcome, grad, output};
 
 pub fn run(path: &Path, as_json: bool) -> Result<Outcome> {
+    grad::reading(path);
     let file = io::read(path)?;
     for notice in &file.notices {
         output::notice(notice);
@@ -35,7 +36,7 @@ pub fn run(path: &Path, as_json: bool) -> Result<Outcome> {
         ]);
     }
     let mut out = format!("{}: {} tensors\n", file.format, file.tensors.len());
-    text::write_table(&mut out, &mut table);
+    text::write_table(&mut out, &table);
     output::data(&out)?;
     Ok(Outcome::Good)
 }

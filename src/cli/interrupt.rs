@@ -20,6 +20,7 @@ pub fn clean_up_when_stopped() {
         let _ = ready.send(());
         if let Some(signal) = signals.forever().next() {
             wgrad::file::give_up();
+            super::progress::give_up();
             // By the signal itself, so that a shell's script stops, too.
             let _ = low_level::emulate_default_handler(signal);
             low_level::exit(128 + signal);
@@ -52,6 +53,7 @@ pub fn clean_up_when_stopped() {
     // Where it cannot be had, the system ends the process at once, as ever.
     let _ = ctrlc::set_handler(|| {
         wgrad::file::give_up();
+        super::progress::give_up();
         /// How Windows ends a process on Ctrl-C (STATUS_CONTROL_C_EXIT).
         const STOPPED: i32 = 0xC000_013A_u32 as i32;
         std::process::exit(STOPPED);

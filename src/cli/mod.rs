@@ -10,6 +10,7 @@ mod grad;
 mod graph;
 mod inspect;
 mod interrupt;
+mod manual;
 mod output;
 mod problem;
 mod progress;
@@ -43,7 +44,9 @@ Environment:
   WGPU_BACKEND       backends to look at (vulkan,metal,dx12,gl)
   WGPU_ADAPTER_NAME  a part of the adapter's name, or its index
   WGRAD_CACHE_DIR    where caches are kept; empty for nowhere
-  NO_COLOR           no colours
+  COLUMNS            the width of tables, in place of the terminal's
+  LC_ALL, LC_CTYPE, LANG  not UTF-8: all texts in ASCII
+  NO_COLOR           no colours; CLICOLOR_FORCE=1: colours also into a pipe
   RUST_LOG           logging of wgrad and wgpu (off by default)";
 
 /// Exact, inspectable, fast gradients on any GPU, in plain WGSL.
@@ -66,6 +69,26 @@ struct Cli {
     /// Colours
     #[arg(long, global = true, help_heading = "Output", value_enum, default_value_t = Color::Auto)]
     color: Color,
+
+    /// Texts in ASCII, with escapes for other letters in names [default: where the
+    /// locale is not UTF-8]
+    #[arg(long, global = true, help_heading = "Output")]
+    ascii: bool,
+
+    /// Results and errors only: no notices, no progress
+    #[arg(
+        long,
+        short,
+        global = true,
+        help_heading = "Output",
+        conflicts_with = "verbose"
+    )]
+    quiet: bool,
+
+    /// Say more on stderr: the adapter and its driver, the plan with its kernels and
+    /// memory, what took how long, the caches
+    #[arg(long, short, global = true, help_heading = "Output")]
+    verbose: bool,
 }
 
 #[derive(Subcommand)]
@@ -97,6 +120,10 @@ enum Command {
     },
     /// List the adapters, and mark the one that a plain run takes
     Adapters,
+    /// A script by which a shell completes subcommands and options
+    Completions(manual::CompletionsArgs),
+    /// The man page, or a page for each subcommand
+    Man(manual::ManArgs),
 }
 
 /// Where to compute.
@@ -239,7 +266,13 @@ impl EngineArgs {
             default_limits: self.default_limits,
             ..GpuOptions::default()
         };
+        progress::doing("opening the adapter");
         let gpu = pollster::block_on(Gpu::open(options))?;
+        output::detail(&format!("adapter {}", gpu.adapter()));
+        if let Some(most) = gpu.memory() {
+            let most = wgrad::number::bytes(most);
+            output::detail(&format!("memory that may be used: {most}"));
+        }
         for notice in gpu.notices() {
             output::notice(notice);
         }
@@ -262,6 +295,7 @@ impl EngineArgs {
         match self.tuned(gpu.adapter()) {
             Some(tuned) => {
                 output::notice(&tune::summary(&tuned));
+                output::detail(tune::choices(&tuned).trim_end());
                 gpu.with_target(|target| tuned.apply(target))
             }
             None => gpu,
@@ -271,9 +305,23 @@ impl EngineArgs {
     /// What was measured on an adapter, if it may be used. What cannot be is
     /// told and left alone.
     fn tuned(&self, adapter: &AdapterDescription) -> Option<Tuned> {
-        let folder = self.cache_folder().filter(|_| !self.no_tune)?;
+        let Some(folder) = self.cache_folder().filter(|_| !self.no_tune) else {
+            output::detail("kernels: the defaults; no tuning is looked for");
+            return None;
+        };
         match Tuned::load(&folder, adapter) {
-            Ok(found) => found,
+            Ok(Some(tuned)) => {
+                let path = Tuned::path(&folder, adapter);
+                output::detail(&format!("kernels as tuned: {}", path.display()));
+                Some(tuned)
+            }
+            Ok(None) => {
+                let folder = folder.display();
+                output::detail(&format!(
+                    "kernels: the defaults; nothing is tuned in {folder}"
+                ));
+                None
+            }
             Err(reason) => {
                 output::notice(&reason);
                 None
@@ -361,9 +409,20 @@ fn code(error: &Error) -> u8 {
 
 /// Parses the command line and does what it says.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return ExitCode::from(output::usage(&error)),
+    };
     interrupt::clean_up_when_stopped();
     output::set_color(cli.color);
+    output::set_terminal(cli.ascii);
+    output::set_talk(match (cli.quiet, cli.verbose) {
+        (true, _) => output::Talk::Quiet,
+        (_, true) => output::Talk::Verbose,
+        _ => output::Talk::Usual,
+    });
+    output::listen();
+    progress::start();
     let result = match &cli.command {
         None => exercise::run(&cli.engine, cli.json),
         Some(Command::Grad(args)) => grad::run(args, &cli.engine, cli.json),
@@ -376,7 +435,10 @@ pub fn run() -> ExitCode {
         Some(Command::Check(args)) => check::run(args, &cli.engine, cli.json),
         Some(Command::Inspect { file }) => inspect::run(file, cli.json),
         Some(Command::Adapters) => adapters::run(&cli.engine, cli.json),
+        Some(Command::Completions(args)) => manual::completions(args, cli.json),
+        Some(Command::Man(args)) => manual::man(args, cli.json),
     };
+    progress::end();
     match result {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
         Ok(Outcome::Differs) => ExitCode::from(1),

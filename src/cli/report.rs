@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 use wgrad::report::page::{self, Made};
-use wgrad::solution::{Detail, solve_cut};
+use wgrad::solution::Detail;
 use wgrad::{Result, report};
 
 use super::export::Export;
+use super::output::Sort;
 use super::problem::ProblemArgs;
-use super::{EngineArgs, Outcome, grad, output, tune};
+use super::{EngineArgs, Outcome, grad, output, progress, tune};
 
 /// What to work out.
 #[derive(Args)]
@@ -39,12 +40,12 @@ pub fn run(args: &ReportArgs, engine: &EngineArgs, as_json: bool) -> Result<Outc
         check: true,
     };
     let cut = grad::cut(&prepared, gpu.as_ref(), detail, false)?;
-    let solving = solve_cut(&prepared, gpu.as_ref(), detail, cut);
-    let solution = pollster::block_on(solving)?;
+    let solution = grad::solve(&prepared, gpu.as_ref(), detail, cut)?;
     for warning in &solution.warnings {
         output::notice(warning);
     }
     let report = args.problem.report(solution)?;
+    progress::doing("writing the page");
     let text = match as_json {
         true => format!("{:#}\n", report::json::report(&report)),
         false => {
@@ -57,7 +58,10 @@ pub fn run(args: &ReportArgs, engine: &EngineArgs, as_json: bool) -> Result<Outc
             page::page(&prepared, &report, &made)?
         }
     };
-    output::text(file, &text)?;
+    match as_json {
+        true => output::sorted(file, &text, Sort::Json)?,
+        false => output::text(file, &text)?,
+    }
     Ok(match report.tally().passed() {
         true => Outcome::Good,
         false => Outcome::Differs,

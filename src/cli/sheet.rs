@@ -10,7 +10,7 @@ use wgrad::sheet::{self, Activation, Settings, Sheet, TEMPLATE, Work};
 use wgrad::solution::{Detail, solve};
 use wgrad::{Error, Result, io};
 
-use super::{EngineArgs, Outcome, count, output, report, tune};
+use super::{EngineArgs, Outcome, count, output, progress, report, tune};
 
 /// The exercise to draw.
 #[derive(Args)]
@@ -69,6 +69,7 @@ pub fn run(args: &SheetArgs, engine: &EngineArgs, as_json: bool) -> Result<Outco
         },
         batch: args.batch,
     };
+    progress::doing("drawing numbers that are workable by hand");
     let drawn = Sheet::draw(&settings)?;
     let work = drawn.work()?;
     let gpu = engine.open()?;
@@ -76,6 +77,7 @@ pub fn run(args: &SheetArgs, engine: &EngineArgs, as_json: bool) -> Result<Outco
         every_step: true,
         check: true,
     };
+    progress::doing("solving it");
     let solution = pollster::block_on(solve(&work.prepared, gpu.as_ref(), detail))?;
     let solved = Report::new(solution);
     let title = title(&settings);
@@ -84,6 +86,7 @@ pub fn run(args: &SheetArgs, engine: &EngineArgs, as_json: bool) -> Result<Outco
         date: tune::today(),
         command: report::command(),
     };
+    progress::doing("writing the pages");
     let folder = args.output.as_path();
     std::fs::create_dir_all(folder).map_err(|e| {
         Error::file(
@@ -159,6 +162,7 @@ pub fn grade(args: &GradeArgs, as_json: bool) -> Result<Outcome> {
     let sheet = Sheet::read(&args.sheet)?;
     let work = sheet.work()?;
     let answers = sheet::read_answers(&args.answers, &sheet, &work)?;
+    progress::doing("marking the answers");
     let marks = sheet::grade(&work, &answers);
     match as_json {
         true => output::json(&grade::json(&sheet, &marks))?,

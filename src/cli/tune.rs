@@ -12,12 +12,13 @@ use wgrad::nn::{Loss, Network};
 use wgrad::number::escaped;
 use wgrad::ops::matmul::{Candidate, Problem};
 use wgrad::plan::Plan;
+use wgrad::report::palette::{MISMATCH, PLAIN};
 use wgrad::report::text;
 use wgrad::run::gpu::AdapterDescription;
 use wgrad::tune::{self, Kernels, MARGIN, Options, Own, Quarantined, Tuned, Tuner, Verdict};
 use wgrad::{Error, Result};
 
-use super::{EngineArgs, Outcome, output};
+use super::{EngineArgs, Outcome, output, progress};
 
 /// What to tune, and what to do with what was found.
 #[derive(Args)]
@@ -112,7 +113,9 @@ pub fn run(args: &TuneArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcom
     let mut tuner = Tuner::new(&gpu, &only, options);
     let mut found = Vec::new();
     for (i, problem) in problems.iter().enumerate() {
-        output::progress(&format!("{} of {}: {problem}", i + 1, problems.len()));
+        let (number, of) = (i as u64, problems.len() as u64);
+        progress::doing(&format!("{} of {of}: {problem}", i + 1));
+        progress::done(number, of);
         let outcome = tuner.tune(*problem)?;
         tuned.add(&outcome, &date);
         if !as_json {
@@ -243,7 +246,7 @@ fn result(outcome: &tune::Outcome) -> String {
         ]);
     }
     let mut out = format!("{}\n\n", outcome.problem);
-    text::write_table(&mut out, &mut table);
+    text::write_verdicts(&mut out, &table, 1);
     out.push('\n');
     out
 }
@@ -255,7 +258,7 @@ fn closing(tuned: &Tuned, wrong: &[&Quarantined], adapter: &AdapterDescription) 
         // A String takes every write.
         let _ = writeln!(
             out,
-            "WRONG {} on {}{}: {}; it is not used any more\n  shows it again: wgrad tune \
+            "{MISMATCH}WRONG{PLAIN} {} on {}{}: {}; it is not used any more\n  shows it again: wgrad tune \
              --dry-run --adapter {} --problem '{}' --kernel '{}'\n",
             q.kernel,
             q.problem,
@@ -399,6 +402,7 @@ mod tests {
         let mut tuned = Tuned::new(&adapter);
         tuned.add(&outcome, "2026-11-25");
         let text = result(&outcome) + &closing(&tuned, &[&wrong], &adapter) + &choices(&tuned);
+        let text = anstream::adapter::strip_str(&text).to_string();
         insta::assert_snapshot!(text);
         assert!(verdict(&[&wrong]) == Outcome::Differs && verdict(&[]) == Outcome::Good);
         let value = as_value(&outcome);

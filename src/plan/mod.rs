@@ -254,11 +254,11 @@ impl Plan {
     }
 }
 
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "plan: {}{} steps, {} kernels, {} buffers, {} bytes ({} alive at once)",
+impl Plan {
+    /// What there is how often, in a line: steps, kernels, buffers and bytes.
+    fn counts(&self) -> String {
+        format!(
+            "{}{} steps, {} kernels, {} buffers, {} bytes ({} alive at once)",
             match self.replicas {
                 1 => String::new(),
                 n => format!("{n} replicas, "),
@@ -268,7 +268,31 @@ impl fmt::Display for Plan {
             self.buffers.len(),
             self.bytes(),
             self.peak_bytes
-        )?;
+        )
+    }
+
+    /// The plan in a line: what there is how often, and by which kernels it computes.
+    pub fn summary(&self) -> String {
+        let mut names: Vec<(&str, usize)> = Vec::new();
+        for step in &self.steps {
+            let label = self.kernels[step.kernel].label.as_str();
+            match names.iter_mut().find(|(name, _)| *name == label) {
+                Some((_, count)) => *count += 1,
+                None => names.push((label, 1)),
+            }
+        }
+        let names = names.iter().map(|(name, count)| match count {
+            1 => (*name).to_string(),
+            n => format!("{n} x {name}"),
+        });
+        let names: Vec<_> = names.collect();
+        format!("{}: {}", self.counts(), names.join(", "))
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "plan: {}", self.counts())?;
         let imaged = image::imaged(self);
         for (i, b) in self.buffers.iter().enumerate() {
             let content = match b.content {

@@ -6,6 +6,10 @@ use std::fmt::Write;
 use serde_json::{Value, json as make};
 
 use super::json::adapter;
+#[cfg(feature = "cli")]
+use super::palette::{self, HEADING, MISMATCH, PLAIN};
+#[cfg(feature = "cli")]
+use super::text::{hanging, plain_table, write_paragraph, write_verdicts};
 use crate::check::card::{Card, Check, Section};
 
 // Writing to a `String` cannot fail, so the results of `write!` are dropped.
@@ -107,70 +111,59 @@ newer one, passes (wgrad adapters lists what there is; --adapter takes another);
 computes without an adapter. If it fails with the newest driver, report the card (--json) to \
 wgrad: it names adapter, driver and kernel.";
 
+/// The column where what was found of a driver begins.
+#[cfg(feature = "cli")]
+const FACT: usize = 27;
+
 /// For a terminal.
+#[cfg(feature = "cli")]
 pub fn text(card: &Card) -> String {
     let mut out = super::adapter_lines(&card.adapter);
     for section in &card.sections {
         let name = section.name.to_uppercase();
-        let _ = writeln!(out, "\n\x1b[1m{name}\x1b[0m  {}\n", section.title);
-        let rows: Vec<_> = section.checks.iter().map(cells).collect();
-        let heads = HEADS.map(str::to_string);
-        let width = |i: usize| {
-            let all = rows
-                .iter()
-                .chain([&heads])
-                .map(|row| row[i].chars().count());
-            all.max().unwrap_or(0)
-        };
-        let widths: [usize; 6] = std::array::from_fn(width);
-        for (row, check) in [&heads]
-            .into_iter()
-            .chain(&rows)
-            .zip([None].into_iter().chain(section.checks.iter().map(Some)))
-        {
-            let mut line = format!("   {:<4}  {:<w$}", row[0], row[1], w = widths[1]);
-            for i in 2..6 {
-                let _ = write!(line, "  {:>w$}", row[i], w = widths[i]);
-            }
-            match check.is_some_and(|c| !c.passed()) {
-                true => {
-                    let _ = writeln!(out, "\x1b[31m{}\x1b[0m", line.trim_end());
-                }
-                false => {
-                    let _ = writeln!(out, "{}", line.trim_end());
-                }
-            }
+        let _ = writeln!(out, "\n{HEADING}{name}{PLAIN}  {}\n", section.title);
+        let mut table = plain_table();
+        table.set_header(HEADS);
+        for check in &section.checks {
+            table.add_row(cells(check));
         }
+        write_verdicts(&mut out, &table, 2);
     }
     let _ = writeln!(
         out,
-        "\n\x1b[1mDRIVER\x1b[0m  what it does, and what wgrad does about it\n"
+        "\n{HEADING}DRIVER{PLAIN}  what it does, and what wgrad does about it\n"
     );
     for fact in &card.facts {
-        let _ = writeln!(out, "   {:<23} {}", fact.name, fact.found);
-        let _ = writeln!(out, "   {:<23} ({})", "", fact.answer);
+        let found = hanging(&fact.found, FACT);
+        let answer = hanging(&format!("({})", fact.answer), FACT);
+        let _ = writeln!(out, "   {:<23} {found}", fact.name);
+        let _ = writeln!(out, "   {:<23} {answer}", "");
     }
     if !card.skipped.is_empty() {
         let _ = writeln!(
             out,
-            "\n\x1b[1mSKIPPED\x1b[0m  what was not checked, and why\n"
+            "\n{HEADING}SKIPPED{PLAIN}  what was not checked, and why\n"
         );
         for skip in &card.skipped {
-            let _ = writeln!(out, "   {}: {}", skip.what, skip.reason);
+            let text = format!("{}: {}", skip.what, skip.reason);
+            let _ = writeln!(out, "   {}", hanging(&text, 3));
         }
     }
     let wrong = wrong(card);
     if !wrong.is_empty() {
-        let _ = writeln!(out, "\n\x1b[1mWHAT IS WRONG\x1b[0m");
+        let _ = writeln!(out, "\n{HEADING}WHAT IS WRONG{PLAIN}");
         for (head, lines) in &wrong {
-            let _ = writeln!(out, "\n   \x1b[31m{head}\x1b[0m");
+            let _ = writeln!(out, "\n   {MISMATCH}{head}{PLAIN}");
             for line in lines {
-                let _ = writeln!(out, "      {line}");
+                // Under the words: each line has a name of eight columns.
+                let (name, text) = line.split_at(line.len().min(8));
+                let _ = writeln!(out, "      {name}{}", hanging(text, 14));
             }
         }
-        let _ = writeln!(out, "\nwhat to do: {WHAT_TO_DO}");
+        out.push('\n');
+        write_paragraph(&mut out, &format!("what to do: {WHAT_TO_DO}"));
     }
-    let _ = writeln!(out, "\n{}", verdict(card));
+    let _ = writeln!(out, "\n{}", palette::verdicts(&verdict(card)));
     out
 }
 

@@ -4,16 +4,12 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use super::palette::{GOOD, HEADING, MISMATCH, NOTICE, PLAIN};
+use super::text::hanging;
 use crate::number;
 use crate::sheet::{Element, Mark, Sheet, Verdict};
 
 // Writing to a `String` cannot fail, so the results of `write!` are dropped.
-
-const BOLD: &str = "\x1b[1m";
-const GREEN: &str = "\x1b[32m";
-const RED: &str = "\x1b[31m";
-const YELLOW: &str = "\x1b[33m";
-const PLAIN: &str = "\x1b[0m";
 
 /// The wrong or missing elements that are spelled out for a value.
 const MOST_SHOWN: usize = 8;
@@ -114,10 +110,10 @@ pub fn text(sheet: &Sheet, marks: &[Mark]) -> String {
         .unwrap_or(0);
     for mark in marks {
         let (colour, word) = match mark.verdict {
-            Verdict::Right => (GREEN, "right"),
-            Verdict::Carried(_) => (YELLOW, "consistent"),
-            Verdict::Mistaken(_) | Verdict::Unknown | Verdict::Unclear(_) => (RED, "wrong"),
-            Verdict::Blank | Verdict::Incomplete | Verdict::Coarse => (YELLOW, "open"),
+            Verdict::Right => (GOOD, "right"),
+            Verdict::Carried(_) => (NOTICE, "consistent"),
+            Verdict::Mistaken(_) | Verdict::Unknown | Verdict::Unclear(_) => (MISMATCH, "wrong"),
+            Verdict::Blank | Verdict::Incomplete | Verdict::Coarse => (NOTICE, "open"),
         };
         let mut lines = words(mark).into_iter();
         let first = lines.next().unwrap_or_default();
@@ -126,14 +122,15 @@ pub fn text(sheet: &Sheet, marks: &[Mark]) -> String {
             false => 12 - word.len(),
         };
         let name = &mark.name;
+        let indent = " ".repeat(width + 16);
+        let first = hanging(&first, indent.len());
         let _ = writeln!(
             out,
             "  {name:width$}  {colour}{word}{PLAIN}{:gap$}{first}",
             ""
         );
-        let indent = " ".repeat(width + 16);
         for line in lines {
-            let _ = writeln!(out, "{indent}{line}");
+            let _ = writeln!(out, "{indent}{}", hanging(&line, indent.len()));
         }
         if matches!(mark.verdict, Verdict::Blank | Verdict::Right) {
             continue;
@@ -155,12 +152,12 @@ pub fn text(sheet: &Sheet, marks: &[Mark]) -> String {
     }
     let count = Count::of(marks);
     let (colour, all) = match count.passed() {
-        true => (GREEN, "ALL RIGHT"),
-        false => (RED, "NOT YET"),
+        true => (GOOD, "ALL RIGHT"),
+        false => (MISMATCH, "NOT YET"),
     };
     let _ = writeln!(
         out,
-        "\n{BOLD}{colour}{all}{PLAIN} {}/{} values right, {} consistent with an earlier error, {} \
+        "\n{HEADING}{colour}{all}{PLAIN} {}/{} values right, {} consistent with an earlier error, {} \
          wrong, {} open",
         count.right,
         marks.len(),

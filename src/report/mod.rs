@@ -15,10 +15,15 @@ pub mod json;
 mod math;
 #[cfg(feature = "pictures")]
 pub mod page;
+pub mod palette;
 #[cfg(feature = "pictures")]
 pub mod picture;
+#[cfg(feature = "cli")]
+mod table;
 #[cfg(feature = "pictures")]
 mod templates;
+#[cfg(feature = "cli")]
+pub mod terminal;
 #[cfg(feature = "cli")]
 pub mod text;
 
@@ -27,7 +32,7 @@ use std::collections::BTreeMap;
 use crate::check::cases::close;
 use crate::check::ulps;
 use crate::exercise::{Figure, Match};
-#[cfg(any(feature = "cli", not(target_arch = "wasm32")))]
+#[cfg(feature = "cli")]
 use crate::run::gpu::AdapterDescription;
 use crate::solution::{Engine, Solution, Step};
 use crate::trace::Finding;
@@ -149,7 +154,7 @@ impl Report {
 }
 
 /// An adapter, in two lines.
-#[cfg(any(feature = "cli", not(target_arch = "wasm32")))]
+#[cfg(feature = "cli")]
 fn adapter_lines(d: &AdapterDescription) -> String {
     let (name, kind, backend, driver) = (&d.name, &d.kind, &d.backend, &d.driver);
     format!("adapter  {name}\n         {kind}, {backend}, driver {driver}\n")

@@ -3,8 +3,10 @@
 
 use std::fmt::Write;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-
+use super::palette::{GOOD, HEADING, MISMATCH, PLAIN, walk};
+pub use super::table::{
+    hanging, plain_table, write_described, write_paragraph, write_table, write_verdicts,
+};
 use super::{Report, adapter_lines};
 use crate::exercise::Match;
 use crate::graph::Role;
@@ -14,13 +16,6 @@ use crate::tensor::Tensor;
 use crate::trace::Finding;
 
 // Writing to a `String` cannot fail, so the results of `write!` are dropped.
-
-/// Colours, as ANSI codes; the caller strips them where they are not wanted.
-const BOLD: &str = "\x1b[1m";
-const GREEN: &str = "\x1b[32m";
-const RED: &str = "\x1b[31m";
-const CYAN: &str = "\x1b[36m";
-const PLAIN: &str = "\x1b[0m";
 
 /// What ran, in a line or two.
 pub fn heading(report: &Report) -> String {
@@ -49,7 +44,7 @@ pub fn heading(report: &Report) -> String {
 /// value side by side with what it is held against.
 pub fn worked_solution(report: &Report) -> String {
     let mut out = String::new();
-    let _ = writeln!(out, "\n{BOLD}GIVEN{PLAIN}\n");
+    let _ = writeln!(out, "\n{HEADING}GIVEN{PLAIN}\n");
     for leaf in &report.solution.leaves {
         let _ = writeln!(
             out,
@@ -60,7 +55,7 @@ pub fn worked_solution(report: &Report) -> String {
         );
     }
     for (role, title) in [(Role::Forward, "FORWARD"), (Role::Backward, "BACKWARD")] {
-        let _ = writeln!(out, "\n{BOLD}{title}{PLAIN}");
+        let _ = writeln!(out, "\n{HEADING}{}{title}{PLAIN}", walk(role));
         for step in report.solution.steps.iter().filter(|s| s.role == role) {
             write_step(&mut out, report, step);
         }
@@ -71,7 +66,8 @@ pub fn worked_solution(report: &Report) -> String {
 fn write_step(out: &mut String, report: &Report, step: &Step) {
     let _ = writeln!(
         out,
-        "\n  {CYAN}{}{PLAIN}    {}, shape {}",
+        "\n  {}{}{PLAIN}    {}, shape {}",
+        walk(step.role),
         step.rule,
         step.label,
         step.value.shape()
@@ -127,7 +123,7 @@ fn write_step(out: &mut String, report: &Report, step: &Step) {
         }
         table.add_row(row);
     }
-    write_table(out, &mut table);
+    write_table(out, &table);
 }
 
 /// A table of all values with a public name.
@@ -165,7 +161,7 @@ pub fn overview(report: &Report) -> String {
         ]);
     }
     let mut out = String::from("\n");
-    write_table(&mut out, &mut table);
+    write_verdicts(&mut out, &table, 1);
     out
 }
 
@@ -174,9 +170,9 @@ pub fn overview(report: &Report) -> String {
 pub fn nonfinite(report: &Report) -> String {
     match &report.nonfinite {
         None => String::new(),
-        Some(None) => format!("\n{BOLD}ALL VALUES ARE FINITE{PLAIN}\n"),
+        Some(None) => format!("\n{HEADING}ALL VALUES ARE FINITE{PLAIN}\n"),
         Some(Some(finding)) => format!(
-            "\n{BOLD}{RED}THE FIRST VALUE THAT IS NOT FINITE{PLAIN}\n\n{}",
+            "\n{HEADING}{MISMATCH}THE FIRST VALUE THAT IS NOT FINITE{PLAIN}\n\n{}",
             found(finding)
         ),
     }
@@ -232,7 +228,7 @@ pub fn failures(report: &Report) -> String {
             };
             let _ = writeln!(
                 out,
-                "{RED}{}{PLAIN} ({}): {} of {} values are outside their bound {kind}",
+                "{MISMATCH}{}{PLAIN} ({}): {} of {} values are outside their bound {kind}",
                 c.label, step.op, c.failures, c.elements
             );
             if let Some(w) = &c.worst {
@@ -279,8 +275,8 @@ pub fn sheet(report: &Report) -> String {
             },
         ]);
     }
-    let mut out = format!("\n{BOLD}THE SHEET'S FIGURES{PLAIN}\n\n");
-    write_table(&mut out, &mut table);
+    let mut out = format!("\n{HEADING}THE SHEET'S FIGURES{PLAIN}\n\n");
+    write_verdicts(&mut out, &table, 1);
     out
 }
 
@@ -289,7 +285,7 @@ pub fn closing(report: &Report) -> String {
     let tally = report.tally();
     let (good, all) = tally.total();
     if all == 0 {
-        return format!("{BOLD}NOT COMPARED{PLAIN} with anything\n");
+        return format!("{HEADING}NOT COMPARED{PLAIN} with anything\n");
     }
     let mut parts = Vec::new();
     if tally.reference.1 > 0 {
@@ -322,35 +318,14 @@ pub fn closing(report: &Report) -> String {
         ));
     }
     let (colour, word) = if tally.passed() {
-        (GREEN, "PASS")
+        (GOOD, "PASS")
     } else {
-        (RED, "FAIL")
+        (MISMATCH, "FAIL")
     };
     format!(
-        "{BOLD}{colour}{word}{PLAIN} {good}/{all} values: {}\n",
+        "{HEADING}{colour}{word}{PLAIN} {good}/{all} values: {}\n",
         parts.join("; ")
     )
-}
-
-/// Columns with two spaces between them and no lines; what every table of the
-/// command line looks like.
-pub fn plain_table() -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_content_arrangement(ContentArrangement::Disabled);
-    table
-}
-
-/// Writes a table, two columns in, numbers to the right.
-pub fn write_table(out: &mut String, table: &mut Table) {
-    for (i, column) in table.column_iter_mut().enumerate() {
-        if i > 0 {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    for line in table.lines() {
-        let _ = writeln!(out, "   {}", line.trim_end());
-    }
 }
 
 fn indices(tensor: &Tensor) -> Vec<String> {

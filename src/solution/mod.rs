@@ -22,6 +22,7 @@ use crate::plan::Plan;
 use crate::run::cpu::{self, RefValue};
 use crate::run::gpu::{AdapterDescription, Gpu};
 use crate::tensor::Tensor;
+use crate::watch::Watch;
 
 /// Tensors up to this many elements are shown element by element.
 pub const SHOWN_ELEMENTS: usize = 24;
@@ -233,17 +234,29 @@ async fn compute(
 ) -> Result<BTreeMap<NodeId, Computed>> {
     let graph = &prepared.graph;
     let nodes = wanted(prepared, detail)?;
+    let watch = Watch::start();
     let reference = if detail.check || gpu.is_none() {
         Some(cpu::evaluate(graph, &prepared.feeds, &nodes)?)
     } else {
         None
     };
+    if reference.is_some() {
+        log::info!("the float64 reference took {watch}");
+    }
     let mut values: BTreeMap<NodeId, Tensor> = BTreeMap::new();
     match gpu {
         Some(gpu) => {
-            let mut program = gpu.compile_plan(plan(prepared, gpu, detail)?).await?;
+            let watch = Watch::start();
+            let plan = plan(prepared, gpu, detail)?;
+            log::info!("planned in {watch}: {}", plan.summary());
+            let (watch, before) = (Watch::start(), gpu.stats().pipelines);
+            let mut program = gpu.compile_plan(plan).await?;
+            let new = gpu.stats().pipelines - before;
+            log::info!("compiled in {watch}, {new} new pipelines");
+            let watch = Watch::start();
             program.set_all(&prepared.feeds)?;
             let outputs = program.run_async().await?;
+            log::info!("ran in {watch}, with the values' way there and back");
             for &id in &nodes {
                 values.insert(id, outputs.get(id)?.clone());
             }
@@ -257,7 +270,12 @@ async fn compute(
         }
     }
     let mut local = match (gpu, detail.check) {
-        (Some(_), true) => check::steps::verify(graph, &prepared.feeds, &values)?,
+        (Some(_), true) => {
+            let watch = Watch::start();
+            let verified = check::steps::verify(graph, &prepared.feeds, &values)?;
+            log::info!("each step verified from its operands in {watch}");
+            verified
+        }
         _ => BTreeMap::new(),
     };
     let mut computed = BTreeMap::new();
@@ -292,10 +310,24 @@ pub async fn solve_cut(
     detail: Detail,
     cut: Option<Cut>,
 ) -> Result<Solution> {
+    solve_telling(prepared, gpu, detail, cut, &mut |_, _| ()).await
+}
+
+/// As [`solve_cut`], and tells after each sub-batch how many rows are done, of how many.
+///
+/// # Errors
+/// As [`Gpu::compile_plan`] and a run.
+pub async fn solve_telling(
+    prepared: &Prepared,
+    gpu: Option<&Gpu>,
+    detail: Detail,
+    cut: Option<Cut>,
+    tell: &mut dyn FnMut(usize, usize),
+) -> Result<Solution> {
     let graph = &prepared.graph;
     let nodes = wanted(prepared, detail)?;
     let mut computed = match &cut {
-        Some(cut) => parts::compute(prepared, gpu, detail, cut).await?,
+        Some(cut) => parts::compute(prepared, gpu, detail, cut, tell).await?,
         None => compute(prepared, gpu, detail).await?,
     };
     let engine = match gpu {

@@ -18,6 +18,7 @@ use crate::run::cpu::{self, RefValue};
 use crate::run::gpu::Gpu;
 use crate::tensor::Tensor;
 use crate::trace;
+use crate::watch::Watch;
 
 /// References by row of more elements than this are not kept: each sub-batch's is
 /// compared and dropped.
@@ -286,21 +287,32 @@ pub(super) async fn compute(
     gpu: Option<&Gpu>,
     detail: Detail,
     cut: &Cut,
+    tell: &mut dyn FnMut(usize, usize),
 ) -> Result<BTreeMap<NodeId, Computed>> {
     let split = split(prepared, detail)?;
+    let rows: usize = cut.sizes.iter().sum();
     let mut gathered = Vec::new();
     for &id in split.outputs() {
         gathered.push(Gathered::new(&split, id)?);
     }
     match gpu {
         Some(gpu) => {
-            let plan = |part: &Part| plan_of_part(&split, part, gpu);
+            let plan = |part: &Part| {
+                let plan = plan_of_part(&split, part, gpu)?;
+                log::info!("planned for {} rows: {}", part.rows, plan.summary());
+                Ok(plan)
+            };
+            let watch = Watch::start();
             each(gpu, &split, cut, &prepared.feeds, plan, |done| {
-                of_gpu(&split, detail, done, &mut gathered)
+                of_gpu(&split, detail, done, &mut gathered)?;
+                let end = done.first + done.part.rows;
+                log::info!("{end} of {rows} rows done, {watch} so far");
+                tell(end, rows);
+                Ok(())
             })
             .await?;
         }
-        None => of_reference(&split, prepared, cut, &mut gathered)?,
+        None => of_reference(&split, prepared, cut, &mut gathered, tell)?,
     }
     let each = gathered.into_iter();
     each.map(|g| g.finish(&split, gpu.is_some())).collect()
@@ -358,7 +370,9 @@ fn of_reference(
     prepared: &Prepared,
     cut: &Cut,
     gathered: &mut [Gathered],
+    tell: &mut dyn FnMut(usize, usize),
 ) -> Result<()> {
+    let all = cut.sizes.iter().sum();
     for (first, rows) in cut.ranges() {
         let part = split.part(rows)?;
         let feeds = split.feeds(&prepared.feeds, first, rows)?;
@@ -374,6 +388,7 @@ fn of_reference(
                 false,
             )?;
         }
+        tell(first + rows, all);
     }
     Ok(())
 }

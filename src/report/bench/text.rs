@@ -6,7 +6,8 @@ use super::{COUNTED, SHEETS, columns, peaks, seconds, wrong};
 use crate::bench::Results;
 use crate::bench::baseline::{Baseline, Moved};
 use crate::report::adapter_lines;
-use crate::report::text::{plain_table, write_table};
+use crate::report::palette::{HEADING, MISMATCH, PLAIN};
+use crate::report::text::{plain_table, write_paragraph, write_table, write_verdicts};
 
 // Writing to a `String` cannot fail, so the results of `write!` are dropped.
 
@@ -16,25 +17,26 @@ pub fn text(results: &Results) -> String {
     let _ = writeln!(out, "peaks    {}", peaks(results));
     for sheet in &SHEETS {
         let columns = columns(results, sheet);
-        let _ = writeln!(out, "\n\x1b[1m{}\x1b[0m\n", sheet.title);
+        let _ = writeln!(out, "\n{HEADING}{}{PLAIN}\n", sheet.title);
         let mut table = plain_table();
         table.set_header(columns.iter().map(|c| c.head).collect::<Vec<_>>());
         for row in &results.rows {
             let cells: Vec<_> = columns.iter().map(|c| (c.cell)(results, row)).collect();
             table.add_row(cells);
         }
-        write_table(&mut out, &mut table);
+        write_verdicts(&mut out, &table, 1);
     }
-    let _ = writeln!(out, "\ncounted: {COUNTED}");
+    out.push('\n');
+    write_paragraph(&mut out, &format!("counted: {COUNTED}"));
     for line in wrong(results) {
-        let _ = writeln!(out, "\n\x1b[31m{line}\x1b[0m");
+        let _ = writeln!(out, "\n{MISMATCH}{line}{PLAIN}");
     }
     out
 }
 
 /// What became of the rows since an earlier run.
 pub fn moved(baseline: &Baseline, results: &Results, moved: &[Moved]) -> String {
-    let mut out = String::from("\n\x1b[1mSINCE THE BASELINE\x1b[0m\n\n");
+    let mut out = format!("\n{HEADING}SINCE THE BASELINE{PLAIN}\n\n");
     if !baseline.same_adapter(results) {
         let _ = writeln!(
             out,
@@ -53,6 +55,6 @@ pub fn moved(baseline: &Baseline, results: &Results, moved: &[Moved]) -> String 
             row.change.to_string(),
         ]);
     }
-    write_table(&mut out, &mut table);
+    write_table(&mut out, &table);
     out
 }

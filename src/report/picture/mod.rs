@@ -16,7 +16,7 @@ pub use json::json;
 pub use mermaid::mermaid;
 pub use svg::svg;
 pub(super) use svg::{Frame, drawing};
-pub use text::text;
+pub use text::{coloured, text};
 
 use crate::error::Result;
 use crate::graph::{Graph, Kind, NodeId, Role};

@@ -6,9 +6,23 @@ use super::dot::more;
 use super::{Picture, pretty};
 use crate::graph::Role;
 use crate::number;
+use crate::report::palette::{HEADING, PLAIN, walk};
 
 /// The picture as text.
 pub fn text(picture: &Picture) -> String {
+    written(picture, false)
+}
+
+/// The picture as text in the colours of a terminal.
+pub fn coloured(picture: &Picture) -> String {
+    written(picture, true)
+}
+
+fn written(picture: &Picture, colours: bool) -> String {
+    let paint = |colour: &str, text: &str| match colours {
+        true => format!("{colour}{text}{PLAIN}"),
+        false => text.to_string(),
+    };
     let mut out = String::new();
     let symbol = |id: &usize| {
         let text = picture
@@ -21,6 +35,7 @@ pub fn text(picture: &Picture) -> String {
         if nodes.is_empty() {
             continue;
         }
+        let title = paint(&format!("{HEADING}{}", walk(role)), title);
         let _ = writeln!(out, "{title}\n");
         for node in nodes {
             let inputs: Vec<_> = node.inputs.iter().map(symbol).collect();
@@ -31,7 +46,7 @@ pub fn text(picture: &Picture) -> String {
             let _ = writeln!(
                 out,
                 "  {} = {call}    {}    {}",
-                number::printable(&pretty(&node.symbol)),
+                paint(walk(role), &number::printable(&pretty(&node.symbol))),
                 node.shape,
                 number::printable(&node.label)
             );
@@ -44,7 +59,7 @@ pub fn text(picture: &Picture) -> String {
     if picture.kernels.is_empty() {
         return out;
     }
-    out.push_str("PLAN\n\n");
+    let _ = writeln!(out, "{}\n", paint(HEADING, "PLAN"));
     for (i, k) in picture.kernels.iter().enumerate() {
         let buffers = |ids: &[usize]| {
             ids.iter()

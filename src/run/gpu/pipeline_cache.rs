@@ -49,6 +49,11 @@ impl PipelineCache {
                 Some(format!("{} is not used: {reason}", path.display())),
             ),
         };
+        log::info!(
+            "pipelines that the driver compiled before: {} bytes in {}",
+            data.map_or(0, <[u8]>::len),
+            path.display()
+        );
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let cache = filled(device, data);
         if let Some(error) = scope.pop().await {
