@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use super::stats::Summary;
 use crate::error::{Error, Result};
 use crate::graph::NodeId;
 use crate::ops::shader_lib::GRID;
@@ -50,6 +51,24 @@ pub fn measure(gpu: &Gpu, seconds: f64) -> Result<Peaks> {
         read_bytes_per_s: bytes / read_8,
         flops_per_s,
     })
+}
+
+/// Seconds that a dispatch takes which has next to nothing to do, as
+/// [`Program::trace_step`](crate::Program::trace_step) sees it, by the same clock:
+/// the median of several. What takes no longer is bound by this alone.
+///
+/// # Errors
+/// As [`measure`].
+pub fn launch(gpu: &Gpu, host_clock: bool) -> Result<f64> {
+    const STEPS: usize = 21;
+    let mut run = Run::copying(gpu, "copy_1", 4 * WORKGROUP, 1)?;
+    let origin = Instant::now();
+    let mut samples = Vec::with_capacity(STEPS);
+    for _ in 0..STEPS {
+        let timeline = run.program.trace_step(&[], origin, host_clock)?;
+        samples.extend(timeline.spans.first().map(|s| s.end_s - s.begin_s));
+    }
+    Ok(Summary::of(samples, 0).median)
 }
 
 /// Elements of the buffer that is copied: more than the caches hold, where the

@@ -17,6 +17,8 @@ mod math;
 pub mod page;
 #[cfg(feature = "pictures")]
 pub mod picture;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod profile;
 #[cfg(feature = "pictures")]
 mod templates;
 #[cfg(feature = "cli")]

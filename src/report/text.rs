@@ -348,6 +348,21 @@ pub fn write_table(out: &mut String, table: &mut Table) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
+    write_lines(out, table);
+}
+
+/// As [`write_table`], where the last column is words, which stay at the left.
+pub fn write_described(out: &mut String, table: &mut Table) {
+    let last = table.column_count().saturating_sub(1);
+    for (i, column) in table.column_iter_mut().enumerate() {
+        if i > 0 && i < last {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    write_lines(out, table);
+}
+
+fn write_lines(out: &mut String, table: &Table) {
     for line in table.lines() {
         let _ = writeln!(out, "   {}", line.trim_end());
     }
