@@ -161,11 +161,16 @@ fn check(made: &Traced, steps: usize) {
                 "{args}"
             );
             assert!(["arithmetic", "memory", "latency"].contains(&args["bound"].as_str().unwrap()));
-            let seconds = (e.end - e.begin) as f64 * 1e-9;
-            let rate = args["flops"].as_f64().unwrap() / seconds * 1e-9;
             // The event's time is rounded to nanoseconds, its rate is not.
-            let off = (args["gflops"].as_f64().unwrap() - rate).abs();
-            assert!(off <= rate * 1e-8 / seconds.min(1.0), "{args}");
+            let seconds = (e.end - e.begin) as f64 * 1e-9;
+            let flops = args["flops"].as_f64().unwrap();
+            match args["gflops"].as_f64() {
+                Some(rate) => {
+                    let off = (rate * 1e9 * seconds - flops).abs();
+                    assert!(off <= flops * 1e-8 / seconds, "{args}");
+                }
+                None => assert_eq!(e.begin, e.end, "{args}"),
+            }
         }
     }
     for phase in ["encode", "submit", "wait", "readback"] {
@@ -197,7 +202,7 @@ fn flops(made: &Traced) -> u64 {
 fn the_exercise() {
     let made = traced(&["--steps", "3"]);
     check(&made, 3);
-    assert_eq!(made.figures["timestamps"], true);
+    assert_eq!(made.figures["timestamps"], gpu().has_timestamps());
     assert_eq!(made.figures["net"], "4-2-1");
     let products = (16 + 4) + (4 + 16) + 4;
     assert_eq!(flops(&made), products + 4 + 5);
@@ -352,7 +357,7 @@ fn every_dispatch_of_a_long_plan_is_stamped() {
             };
             assert_eq!(span.task, want);
             assert!(
-                span.end_s > span.begin_s && span.begin_s >= last,
+                span.end_s >= span.begin_s && span.begin_s >= last,
                 "{i}: {span:?}"
             );
             last = span.end_s;

@@ -72,14 +72,15 @@ pub fn launch(gpu: &Gpu, host_clock: bool) -> Result<f64> {
 }
 
 /// Elements of the buffer that is copied: more than the caches hold, where the
-/// adapter binds as much.
+/// adapter binds as much and there is memory for it, its copy and what is read back.
 fn elements(gpu: &Gpu) -> usize {
     let target = gpu.target();
     let bytes: u64 = if target.software { 64 << 20 } else { 512 << 20 };
-    let bytes = bytes.min(target.binding_bytes);
+    let memory = gpu.memory().unwrap_or(u64::MAX);
+    let bytes = bytes.min(target.binding_bytes).min(memory / 4);
     // Whole workgroups of eight vec4 an invocation, for every form.
     let unit = 8 * 4 * WORKGROUP as u64;
-    (bytes / 4 / unit * unit) as usize
+    ((bytes / 4 / unit).max(1) * unit) as usize
 }
 
 /// One kernel as a program of its own.

@@ -44,8 +44,8 @@ pub fn run(args: &TraceArgs, engine: &EngineArgs, as_json: bool) -> Result<Outco
         ..Options::default()
     };
     let made = profile::profile(&gpu, &problem, &options)?;
-    if !made.stamped {
-        output::notice(&format!("no GPU timestamps: {}", made.unstamped));
+    if let Some(reason) = &made.unstamped {
+        output::notice(&format!("no GPU timestamps: {reason}"));
     }
     if as_json {
         output::json(&report::json(&made))?;

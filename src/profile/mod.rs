@@ -4,7 +4,7 @@
 //!
 //! A step is what `bench` times: forward, loss and every weight gradient, the loss
 //! read back. Where the adapter has no timestamps each dispatch is submitted alone and
-//! the host's clock is around it, which [`Profile::stamped`] says.
+//! the host's clock is around it, which [`Profile::unstamped`] says.
 
 mod align;
 mod item;
@@ -18,7 +18,7 @@ pub use step::{Parts, Step};
 
 use std::time::Instant;
 
-use crate::bench::{self, Cost, Summary, Tamper, Verdict, Work};
+use crate::bench::{self, Summary, Tamper, Verdict, Work};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
 use crate::plan::Plan;
@@ -77,8 +77,6 @@ pub struct Profile {
     pub loss: String,
     /// Rows of the batch.
     pub batch: usize,
-    /// What a step takes at least, counted from the graph.
-    pub cost: Cost,
     /// What the adapter can do at best, measured before the steps.
     pub roofline: Roofline,
     /// Is the step right?
@@ -87,12 +85,10 @@ pub struct Profile {
     pub setup: Vec<Lap>,
     /// What the device does in a step, in order.
     pub items: Vec<Item>,
-    /// Whether the times of items are by the device's timestamps. If not, each was
-    /// submitted alone, and they are by the host's clock, from its submission to the
-    /// answer.
-    pub stamped: bool,
-    /// Why they are not; empty if they are.
-    pub unstamped: String,
+    /// Why the times of items are not by the device's timestamps, if they are not:
+    /// each was then submitted alone, and they are by the host's clock, from its
+    /// submission to the answer.
+    pub unstamped: Option<String>,
     /// The steps; none if the values are wrong.
     pub steps: Vec<Step>,
     /// How the device's clock was laid over the host's.
@@ -141,17 +137,18 @@ pub fn profile(gpu: &Gpu, problem: &Problem, options: &Options) -> Result<Profil
         ));
     }
     let subject = Subject::new(problem)?;
+    let planned = || Plan::with_target(&subject.graph, &subject.outputs, gpu.target());
+    // What will not fit is told before anything is measured.
+    gpu.check(&planned()?)?;
     let peaks = bench::peaks(gpu, options.seconds)?;
     let mut host_clock = options.host_clock || !gpu.has_timestamps();
     let mut unstamped = match (options.host_clock, host_clock) {
-        (true, _) => "the host's clock was asked for".to_string(),
-        (_, true) => "this adapter offers no timestamps, as it was opened".to_string(),
-        _ => String::new(),
+        (true, _) => Some("the host's clock was asked for"),
+        (_, true) => Some("this adapter offers no timestamps, as it was opened"),
+        _ => None,
     };
     let mut clock = Laps::new();
-    let plan = clock.lap("plan", || {
-        Plan::with_target(&subject.graph, &subject.outputs, gpu.target())
-    })?;
+    let plan = clock.lap("plan", planned)?;
     let items = item::items(&subject.graph, &plan)?;
     let mut program = clock.lap("compile", || {
         let mut program = pollster::block_on(gpu.compile_plan(plan))?;
@@ -165,7 +162,7 @@ pub fn profile(gpu: &Gpu, problem: &Problem, options: &Options) -> Result<Profil
         let mut trace = |host| program.trace_step(&subject.outputs, origin, host);
         if trace(host_clock)?.spans.is_empty() {
             host_clock = true;
-            unstamped = "the driver's timestamps run backwards or stand still".to_string();
+            unstamped = Some("the driver's timestamps run backwards or stand still");
             trace(host_clock)?;
         }
         Ok(())
@@ -189,13 +186,11 @@ pub fn profile(gpu: &Gpu, problem: &Problem, options: &Options) -> Result<Profil
         network: work.network.to_string(),
         loss: work.loss.to_string(),
         batch: work.batch,
-        cost: bench::cost(&subject.graph, &subject.outputs)?,
         roofline: Roofline { peaks, launch_s },
         verdict,
         setup: Vec::new(),
         items,
-        stamped: !host_clock,
-        unstamped,
+        unstamped: unstamped.map(str::to_string),
         steps: Vec::new(),
         alignment: Alignment::default(),
         plain: Vec::new(),
@@ -248,7 +243,7 @@ impl Profile {
         })?;
         let mut timelines = Vec::with_capacity(steps);
         for _ in 0..steps {
-            let timeline = program.trace_step(&[loss], clock.origin, !self.stamped)?;
+            let timeline = program.trace_step(&[loss], clock.origin, !self.stamped())?;
             if timeline.spans.is_empty() {
                 return Err(Error::Gpu(
                     "the driver's timestamps ran backwards in one of the steps; profile again, or \
@@ -258,7 +253,7 @@ impl Profile {
             }
             timelines.push(timeline);
         }
-        self.alignment = match self.stamped {
+        self.alignment = match self.stamped() {
             true => Alignment::of(&timelines),
             false => Alignment::default(),
         };
@@ -267,6 +262,11 @@ impl Profile {
             .map(|(i, timeline)| Step::new(timeline, self.alignment.shift(i)))
             .collect();
         Ok(())
+    }
+
+    /// Whether the times of items are by the device's timestamps.
+    pub fn stamped(&self) -> bool {
+        self.unstamped.is_none()
     }
 
     /// Whether the step is right.

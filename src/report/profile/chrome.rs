@@ -58,10 +58,13 @@ pub fn trace(profile: &Profile) -> String {
 
 /// The events that name the process and its tracks, and put these in order.
 fn names(profile: &Profile) -> Vec<Value> {
-    let title = format!("wgrad: {}, batch {}", profile.net, profile.batch);
-    let device = match profile.stamped {
-        true => format!("{}, by its timestamps", profile.adapter.name),
-        false => format!("{}, by the host's clock", profile.adapter.name),
+    let title = format!(
+        "wgrad: {}, batch {}, on {}",
+        profile.net, profile.batch, profile.adapter.name
+    );
+    let device = match profile.stamped() {
+        true => "GPU, by its timestamps",
+        false => "GPU, by the host's clock",
     };
     let named = |kind: &str, track: u32, args: Value| {
         make!({
@@ -76,7 +79,7 @@ fn names(profile: &Profile) -> Vec<Value> {
     };
     let mut events = vec![named("process_name", 0, make!({ "name": title }))];
     events.extend(track(HOST, "host"));
-    events.extend(track(DEVICE, &device));
+    events.extend(track(DEVICE, device));
     events
 }
 

@@ -24,7 +24,7 @@ pub fn json(profile: &Profile) -> Value {
         "network": profile.network,
         "loss": profile.loss,
         "batch": profile.batch,
-        "timestamps": profile.stamped,
+        "timestamps": profile.stamped(),
         "clock": clock(profile),
         "peaks": {
             "copy_gbytes_per_s": peaks.copy_bytes_per_s / 1e9,

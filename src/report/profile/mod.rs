@@ -52,11 +52,10 @@ impl Rates {
 
 /// By which clock the items are timed, in a sentence.
 fn clock(profile: &Profile) -> String {
-    if !profile.stamped {
+    if let Some(reason) = &profile.unstamped {
         return format!(
-            "the host's, since {}: each kernel is submitted alone, and its time goes from its \
-             submission to the answer",
-            profile.unstamped
+            "the host's, since {reason}: each kernel is submitted alone, and its time goes from \
+             its submission to the answer"
         );
     }
     let alignment = &profile.alignment;
@@ -72,14 +71,4 @@ fn clock(profile: &Profile) -> String {
              so each step is drawn from its submission on: up to {slack} us too early"
         ),
     }
-}
-
-/// What is wrong with the step, if anything is.
-fn wrong(profile: &Profile) -> Option<String> {
-    let verdict = &profile.verdict;
-    let reason = verdict.wrong.as_ref()?;
-    Some(format!(
-        "WRONG {}, batch {}: {} of {} values; {reason}",
-        profile.net, profile.batch, verdict.failures, verdict.values
-    ))
 }

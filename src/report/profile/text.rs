@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{COUNTED, Rates, clock, wrong};
+use super::{COUNTED, Rates, clock};
 use crate::bench::Summary;
 use crate::profile::{Parts, Profile};
 use crate::report::adapter_lines;
@@ -45,6 +45,16 @@ pub fn text(profile: &Profile) -> String {
     step(&mut out, profile);
     let _ = writeln!(out, "\ncounted: {COUNTED}");
     out
+}
+
+/// What is wrong with the step, if anything is.
+fn wrong(profile: &Profile) -> Option<String> {
+    let verdict = &profile.verdict;
+    let reason = verdict.wrong.as_ref()?;
+    Some(format!(
+        "WRONG {}, batch {}: {} of {} values; {reason}",
+        profile.net, profile.batch, verdict.failures, verdict.values
+    ))
 }
 
 /// A number of operations.
@@ -141,7 +151,7 @@ fn step(out: &mut String, profile: &Profile) {
     }
     add("step", whole, "all of these");
     // By the host's clock a kernel's time has all of this in it.
-    for (name, part, what) in DEVICE.iter().filter(|_| profile.stamped) {
+    for (name, part, what) in DEVICE.iter().filter(|_| profile.stamped()) {
         add(name, profile.median(part), what);
     }
     let plain = profile.plain.iter().map(|t| t.total_s()).collect();
@@ -149,7 +159,12 @@ fn step(out: &mut String, profile: &Profile) {
     add(
         "untraced",
         plain,
-        "the same step in one pass, without stamps",
+        "the same step without a pass and stamps for each kernel",
     );
+    let on_device: Option<Vec<f64>> = profile.plain.iter().map(|t| t.gpu_s).collect();
+    if let Some(times) = on_device {
+        let time = Summary::of(times, 0).median;
+        add("its GPU part", time, "from the first kernel to the last");
+    }
     write_described(out, &mut table);
 }

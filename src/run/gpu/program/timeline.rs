@@ -141,11 +141,7 @@ impl Program {
             end_s,
         };
         let spans: Vec<Span> = tasks.iter().zip(times).map(span).collect();
-        // A counter that wrapped around or stood still says nothing.
-        let ordered = spans.iter().all(|s| s.end_s >= s.begin_s);
-        let first = spans.first().map_or(0.0, |s| s.begin_s);
-        let moved = spans.last().is_some_and(|s| s.end_s > first);
-        Ok(if ordered && moved { spans } else { Vec::new() })
+        Ok(if is_sound(&spans) { spans } else { Vec::new() })
     }
 
     fn encode_stamped(&self, tasks: &[Task]) -> wgpu::CommandBuffer {
@@ -234,6 +230,13 @@ impl Program {
     }
 }
 
+/// Whether stamps tell anything: a counter that wrapped around or stood still does not.
+fn is_sound(spans: &[Span]) -> bool {
+    let ordered = spans.iter().all(|s| s.end_s >= s.begin_s);
+    let first = spans.first().map_or(0.0, |s| s.begin_s);
+    ordered && spans.last().is_some_and(|s| s.end_s > first)
+}
+
 fn empty_pass(
     encoder: &mut wgpu::CommandEncoder,
     timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
@@ -264,5 +267,29 @@ impl Host {
         let made = work();
         self.since(phase, start);
         made
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_that_wraps_or_stands_still_is_found() {
+        let spans = |times: &[[f64; 2]]| -> Vec<Span> {
+            let span = |&[begin_s, end_s]: &[f64; 2]| Span {
+                task: Task::Readback,
+                begin_s,
+                end_s,
+            };
+            times.iter().map(span).collect()
+        };
+        assert!(is_sound(&spans(&[[0.0, 1.0], [1.5, 1.5], [2.0, 3.0]])));
+        // Passes may overlap.
+        assert!(is_sound(&spans(&[[0.0, 2.0], [1.0, 3.0]])));
+        assert!(!is_sound(&spans(&[[5.0, 6.0], [7.0, 0.5]])));
+        assert!(!is_sound(&spans(&[[5.0, 6.0], [1.0, 2.0]])));
+        assert!(!is_sound(&spans(&[[0.0, 0.0], [0.0, 0.0]])));
+        assert!(!is_sound(&[]));
     }
 }
