@@ -54,6 +54,8 @@ pub mod nn;
 pub mod number;
 pub mod ops;
 pub mod plan;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod profile;
 pub mod report;
 pub mod run;
 pub mod shape;

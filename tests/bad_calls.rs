@@ -21,7 +21,7 @@ use wgrad::nn::{Loss, Network, Reduction};
 use wgrad::plan::{Plan, PlanOptions};
 use wgrad::run::cpu;
 use wgrad::solution::Problem;
-use wgrad::{Feeds, Graph, NodeId, Shape, Tensor, gradient, io, tune, vjp};
+use wgrad::{Feeds, Graph, NodeId, Shape, Tensor, exercise, gradient, io, profile, tune, vjp};
 
 /// Calls and what they say.
 #[derive(Default)]
@@ -485,9 +485,11 @@ fn programs(t: &mut Table) {
         p.set_all(&feeds("v3", &[2]));
     );
     p.set("m23", &tensor(&[2, 3])).unwrap();
+    let now = std::time::Instant::now();
     bad!(t;
         p.run_steps(1, &[y]);
         p.time_steps(1, &[y]);
+        p.trace_step(&[y], now, false);
     );
     p.set("v3", &tensor(&[3])).unwrap();
     bad!(t;
@@ -495,8 +497,17 @@ fn programs(t: &mut Table) {
         p.run_steps(1, &[m23]);
         p.time_steps(0, &[]);
         p.time_steps(2, &[far]);
+        p.trace_step(&[far], now, false);
         p.run().unwrap().get(s);
         p.run().unwrap().get(far);
+    );
+    let exercise = exercise::problem().unwrap();
+    let options = |steps| profile::Options {
+        steps,
+        ..profile::Options::default()
+    };
+    bad!(t;
+        profile::profile(gpu(), &exercise, &options(0));
     );
 }
 
@@ -1067,6 +1078,20 @@ fn command_line(t: &mut Table) {
         "bench --baseline none.json",
         "bench --baseline text.json",
         "bench --export-markdown no/such/folder/f.md",
+        "trace --cpu",
+        "trace --steps 0",
+        "trace --steps 1001",
+        "trace --steps some",
+        "trace --net 'Linear(2, 1)'",
+        "trace --loss MSELoss",
+        "trace --batch 4",
+        "trace --net 'Liner(2, 1)' --loss MSELoss",
+        "trace --net 'ReLU()' --loss MSELoss",
+        "trace --net 'Linear(2, 1)' --loss Hinge",
+        "trace --net 'Linear(2, 1)' --loss MSELoss --batch 0",
+        "trace --net 'Linear(2, 1)' --loss MSELoss --batch 64 --max-memory 1000",
+        "trace -o no/such/folder/t.json",
+        "trace -o .",
         "tune --cpu",
         "tune --problem '5x6 nn'",
         "tune --problem '5x6x7 nn' --kernel matmul_16",

@@ -22,6 +22,7 @@ fn layers() -> BTreeMap<&'static str, u32> {
             6,
             &[
                 "batches", "check", "solution", "exercise", "sheet", "bench", "tune", "trace",
+                "profile",
             ],
         ),
         (7, &["report"]),

@@ -27,39 +27,64 @@ impl Cost {
     }
 }
 
-/// What it takes to compute `outputs`.
+/// The arithmetic of one node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Arithmetic {
+    /// As [`Cost::flops`].
+    pub flops: u64,
+    /// Whether it may take several dispatches, which share it: an op with kernels
+    /// of its own. An elementwise op is done whole in each dispatch that lists it.
+    pub shared: bool,
+}
+
+/// What it takes to compute the node `id` from its inputs; nothing for a leaf.
 ///
 /// # Errors
 /// A node of another graph.
-pub fn cost(graph: &Graph, outputs: &[NodeId]) -> Result<Cost> {
-    let needed = graph.reachable(outputs)?;
-    let target = Target::default();
-    let mut cost = Cost::default();
-    for (id, node) in graph.nodes().filter(|(id, _)| needed[id.index()]) {
-        let own = node.shape.numel() as u64;
-        let Kind::Op(op) = &node.kind else {
-            cost.bytes += 4 * own;
-            continue;
-        };
-        if outputs.contains(&id) {
-            cost.bytes += 4 * own;
-        }
-        let mut shapes = Vec::with_capacity(node.inputs.len());
-        for &input in &node.inputs {
-            shapes.push(graph.shape(input)?);
-        }
-        cost.flops += match op.lower(&shapes, &node.shape, &target) {
-            Lowering::View => 0,
-            Lowering::Map(_) => own,
-            Lowering::Calls { meaning, .. } => match meaning {
+pub fn arithmetic(graph: &Graph, id: NodeId) -> Result<Arithmetic> {
+    let node = graph.node(id)?;
+    let mut made = Arithmetic {
+        flops: 0,
+        shared: false,
+    };
+    let Kind::Op(op) = &node.kind else {
+        return Ok(made);
+    };
+    let mut shapes = Vec::with_capacity(node.inputs.len());
+    for &input in &node.inputs {
+        shapes.push(graph.shape(input)?);
+    }
+    let own = node.shape.numel() as u64;
+    match op.lower(&shapes, &node.shape, &Target::default()) {
+        Lowering::View => {}
+        Lowering::Map(_) => made.flops = own,
+        Lowering::Calls { meaning, .. } => {
+            made.shared = true;
+            made.flops = match meaning {
                 Meaning::Product { transpose_a, .. } => {
                     let dims = shapes[0].dims();
                     let from_end = if transpose_a { 2 } else { 1 };
                     2 * own * dims[dims.len() - from_end] as u64
                 }
                 Meaning::Sum { .. } => shapes[0].numel() as u64,
-            },
-        };
+            };
+        }
+    }
+    Ok(made)
+}
+
+/// What it takes to compute `outputs`.
+///
+/// # Errors
+/// A node of another graph.
+pub fn cost(graph: &Graph, outputs: &[NodeId]) -> Result<Cost> {
+    let needed = graph.reachable(outputs)?;
+    let mut cost = Cost::default();
+    for (id, node) in graph.nodes().filter(|(id, _)| needed[id.index()]) {
+        if node.op().is_none() || outputs.contains(&id) {
+            cost.bytes += 4 * node.shape.numel() as u64;
+        }
+        cost.flops += arithmetic(graph, id)?.flops;
     }
     Ok(cost)
 }

@@ -12,8 +12,8 @@ mod stats;
 mod verdict;
 mod work;
 
-pub use count::{Cost, cost};
-pub use peak::Peaks;
+pub use count::{Arithmetic, Cost, arithmetic, cost};
+pub use peak::{Peaks, launch, measure as peaks};
 pub use row::{Queued, Row, Times};
 pub use stats::{Budget, Summary, time};
 pub use verdict::Verdict;

@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use super::stats::Summary;
 use crate::error::{Error, Result};
 use crate::graph::NodeId;
 use crate::ops::shader_lib::GRID;
@@ -52,15 +53,34 @@ pub fn measure(gpu: &Gpu, seconds: f64) -> Result<Peaks> {
     })
 }
 
+/// Seconds that a dispatch takes which has next to nothing to do, as
+/// [`Program::trace_step`](crate::Program::trace_step) sees it, by the same clock:
+/// the median of several. What takes no longer is bound by this alone.
+///
+/// # Errors
+/// As [`measure`].
+pub fn launch(gpu: &Gpu, host_clock: bool) -> Result<f64> {
+    const STEPS: usize = 21;
+    let mut run = Run::copying(gpu, "copy_1", 4 * WORKGROUP, 1)?;
+    let origin = Instant::now();
+    let mut samples = Vec::with_capacity(STEPS);
+    for _ in 0..STEPS {
+        let timeline = run.program.trace_step(&[], origin, host_clock)?;
+        samples.extend(timeline.spans.first().map(|s| s.end_s - s.begin_s));
+    }
+    Ok(Summary::of(samples, 0).median)
+}
+
 /// Elements of the buffer that is copied: more than the caches hold, where the
-/// adapter binds as much.
+/// adapter binds as much and there is memory for it, its copy and what is read back.
 fn elements(gpu: &Gpu) -> usize {
     let target = gpu.target();
     let bytes: u64 = if target.software { 64 << 20 } else { 512 << 20 };
-    let bytes = bytes.min(target.binding_bytes);
+    let memory = gpu.memory().unwrap_or(u64::MAX);
+    let bytes = bytes.min(target.binding_bytes).min(memory / 4);
     // Whole workgroups of eight vec4 an invocation, for every form.
     let unit = 8 * 4 * WORKGROUP as u64;
-    (bytes / 4 / unit * unit) as usize
+    ((bytes / 4 / unit).max(1) * unit) as usize
 }
 
 /// One kernel as a program of its own.

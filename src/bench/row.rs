@@ -172,9 +172,9 @@ fn judge(
             if let Some(tamper) = tamper {
                 tamper(&step.graph.node(id)?.label, &mut got);
             }
-            verdict.judge(step, &reference, id, &got)?;
+            verdict.judge(&step.graph, &reference, id, &got)?;
         }
-        verdict.judge(step, &reference, step.loss, &step.own(loss, r)?)?;
+        verdict.judge(&step.graph, &reference, step.loss, &step.own(loss, r)?)?;
     }
     // Fixed order: more steps in one submission give the same bits.
     let again = program.run_steps(3, &outputs)?;

@@ -4,10 +4,9 @@
 
 use crate::check::compare;
 use crate::error::Result;
+use crate::graph::{Graph, NodeId};
 use crate::run::cpu::Reference;
 use crate::tensor::Tensor;
-
-use super::work::Step;
 
 /// How the outputs of a step compare with the reference.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -33,14 +32,14 @@ impl Verdict {
     }
 
     /// Adds one output to the verdict.
-    pub(super) fn judge(
+    pub(crate) fn judge(
         &mut self,
-        step: &Step,
+        graph: &Graph,
         reference: &Reference,
-        output: crate::graph::NodeId,
+        output: NodeId,
         got: &Tensor,
     ) -> Result<()> {
-        let label = &step.graph.node(output)?.label;
+        let label = &graph.node(output)?.label;
         let c = compare(label, got, reference.get(output)?)?;
         self.values += c.elements;
         self.failures += c.failures;

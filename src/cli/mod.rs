@@ -16,6 +16,7 @@ mod problem;
 mod progress;
 mod report;
 mod sheet;
+mod trace;
 mod tune;
 
 use std::ffi::OsStr;
@@ -107,6 +108,9 @@ enum Command {
     Grade(sheet::GradeArgs),
     /// Time steps of networks on an adapter, each checked first
     Bench(bench::BenchArgs),
+    /// Where the time of a step goes, kernel by kernel: tables, and a trace for
+    /// ui.perfetto.dev or chrome://tracing
+    Trace(trace::TraceArgs),
     /// Measure which kernels are the fastest for the products of a network, each
     /// checked first; later runs take them
     Tune(tune::TuneArgs),
@@ -431,6 +435,7 @@ pub fn run() -> ExitCode {
         Some(Command::Sheet(args)) => sheet::run(args, &cli.engine, cli.json),
         Some(Command::Grade(args)) => sheet::grade(args, cli.json),
         Some(Command::Bench(args)) => bench::run(args, &cli.engine, cli.json),
+        Some(Command::Trace(args)) => trace::run(args, &cli.engine, cli.json),
         Some(Command::Tune(args)) => tune::run(args, &cli.engine, cli.json),
         Some(Command::Check(args)) => check::run(args, &cli.engine, cli.json),
         Some(Command::Inspect { file }) => inspect::run(file, cli.json),

@@ -18,6 +18,8 @@ pub mod page;
 pub mod palette;
 #[cfg(feature = "pictures")]
 pub mod picture;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod profile;
 #[cfg(feature = "cli")]
 mod table;
 #[cfg(feature = "pictures")]

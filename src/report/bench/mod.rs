@@ -217,7 +217,7 @@ fn count(row: &Row, of: fn(&Times) -> usize) -> String {
 }
 
 /// Three digits that count, at least.
-fn digits(value: f64) -> String {
+pub(super) fn digits(value: f64) -> String {
     match value {
         v if v >= 99.95 => format!("{v:.0}"),
         v if v >= 9.995 => format!("{v:.1}"),
@@ -225,7 +225,7 @@ fn digits(value: f64) -> String {
     }
 }
 
-fn seconds(value: Option<f64>) -> String {
+pub(super) fn seconds(value: Option<f64>) -> String {
     match value {
         None => "-".to_string(),
         Some(s) if s >= 1.0 => format!("{} s", digits(s)),
@@ -234,7 +234,7 @@ fn seconds(value: Option<f64>) -> String {
     }
 }
 
-fn rate(value: Option<f64>) -> String {
+pub(super) fn rate(value: Option<f64>) -> String {
     match value {
         None => "-".to_string(),
         Some(r) if r >= 1e9 => format!("{}G", digits(r / 1e9)),
@@ -244,7 +244,7 @@ fn rate(value: Option<f64>) -> String {
     }
 }
 
-fn giga(value: Option<f64>) -> String {
+pub(super) fn giga(value: Option<f64>) -> String {
     match value {
         None => "-".to_string(),
         Some(r) if r >= 1e7 => digits(r / 1e9),
@@ -252,7 +252,7 @@ fn giga(value: Option<f64>) -> String {
     }
 }
 
-fn percent(share: Option<f64>) -> String {
+pub(super) fn percent(share: Option<f64>) -> String {
     match share {
         None => "-".to_string(),
         Some(s) if s.is_infinite() => "inf".to_string(),
@@ -261,7 +261,7 @@ fn percent(share: Option<f64>) -> String {
     }
 }
 
-fn bytes(value: u64) -> String {
+pub(super) fn bytes(value: u64) -> String {
     match value {
         b if b >= 10 << 20 => format!("{} MiB", b >> 20),
         b if b >= 10 << 10 => format!("{} KiB", b >> 10),

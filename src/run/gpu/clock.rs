@@ -32,73 +32,125 @@ impl Timing {
     }
 }
 
-/// Bytes of two timestamps.
-const SIZE: u64 = 16;
+/// Stamps of one query set; more take several sets. Even, so that both stamps of a
+/// span are in one set, as a pass demands.
+const SET: u32 = wgpu::QUERY_SET_MAX_QUERIES;
 
-/// Two timestamps and the buffers that they reach the host through.
+/// Bytes of a stamp.
+const STAMP: u64 = 8;
+
+/// Timestamps by pairs, the begin and the end of each span, and the buffers that
+/// they reach the host through.
 pub(super) struct Clock {
-    set: wgpu::QuerySet,
+    sets: Vec<wgpu::QuerySet>,
+    size: u64,
     resolved: wgpu::Buffer,
     staging: wgpu::Buffer,
+    /// The first tick that was ever read: seconds count from it.
+    zero: Option<u64>,
 }
 
 // A browser has no clock of ours, so no timed runs.
 #[cfg_attr(target_arch = "wasm32", allow(dead_code))]
 impl Clock {
-    /// A clock; the device must have timestamps.
-    pub fn new(inner: &Inner) -> Clock {
+    /// A clock for so many spans; the device must have timestamps.
+    pub fn new(inner: &Inner, spans: u32) -> Clock {
         let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
         let staging = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        Clock {
-            set: inner.device.create_query_set(&wgpu::QuerySetDescriptor {
-                label: Some("begin and end of the pass"),
+        let stamps = 2 * spans.max(1);
+        let set = |first: u32| {
+            inner.device.create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("begins and ends"),
                 ty: wgpu::QueryType::Timestamp,
-                count: 2,
-            }),
-            resolved: inner.buffer("timestamps", SIZE, usage),
-            staging: inner.buffer("timestamps to read", SIZE, staging),
+                count: (stamps - first).min(SET),
+            })
+        };
+        let size = u64::from(stamps) * STAMP;
+        Clock {
+            sets: (0..stamps).step_by(SET as usize).map(set).collect(),
+            size,
+            resolved: inner.buffer("timestamps", size, usage),
+            staging: inner.buffer("timestamps to read", size, staging),
+            zero: None,
         }
     }
 
-    /// What tells a pass to stamp its begin, if it is the `first`, and its end,
-    /// if it is the `last`.
-    pub fn writes(&self, first: bool, last: bool) -> Option<wgpu::ComputePassTimestampWrites<'_>> {
-        (first || last).then_some(wgpu::ComputePassTimestampWrites {
-            query_set: &self.set,
-            beginning_of_pass_write_index: first.then_some(0),
-            end_of_pass_write_index: last.then_some(1),
+    /// Where a span's first stamp is: its set and its place there.
+    pub fn place(&self, span: u32) -> (&wgpu::QuerySet, u32) {
+        let stamp = 2 * span;
+        (&self.sets[(stamp / SET) as usize], stamp % SET)
+    }
+
+    /// What tells a pass to stamp the `begin` of a span where it begins, and the
+    /// `end` where it ends.
+    pub fn writes(
+        &self,
+        span: u32,
+        begin: bool,
+        end: bool,
+    ) -> Option<wgpu::ComputePassTimestampWrites<'_>> {
+        let (query_set, first) = self.place(span);
+        (begin || end).then_some(wgpu::ComputePassTimestampWrites {
+            query_set,
+            beginning_of_pass_write_index: begin.then_some(first),
+            end_of_pass_write_index: end.then_some(first + 1),
         })
     }
 
     /// Sends the stamps to where the host can read them.
     pub fn resolve(&self, encoder: &mut wgpu::CommandEncoder) {
-        encoder.resolve_query_set(&self.set, 0..2, &self.resolved, 0);
-        encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.staging, 0, SIZE);
+        let (mut left, mut offset) = ((self.size / STAMP) as u32, 0);
+        for set in &self.sets {
+            let count = left.min(SET);
+            encoder.resolve_query_set(set, 0..count, &self.resolved, offset);
+            left -= count;
+            offset += u64::from(count) * STAMP;
+        }
+        encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.staging, 0, self.size);
     }
 
-    /// Seconds between the stamps of a submission that is done.
+    /// Seconds between the stamps of the only span of a submission that is done.
     pub async fn elapsed(
-        &self,
+        &mut self,
         inner: &Inner,
         done: wgpu::SubmissionIndex,
         signal: &Arc<Signal>,
     ) -> Result<Option<f64>> {
+        let mut span = [[0.0; 2]];
+        self.read(inner, done, signal, &mut span).await?;
+        let [[begin, end]] = span;
+        // A counter that wrapped around or stood still says nothing.
+        Ok((end > begin).then_some(end - begin))
+    }
+
+    /// Reads the first spans of a submission that is done: begin and end of each,
+    /// in seconds since the first stamp that this clock ever read.
+    pub async fn read(
+        &mut self,
+        inner: &Inner,
+        done: wgpu::SubmissionIndex,
+        signal: &Arc<Signal>,
+        spans: &mut [[f64; 2]],
+    ) -> Result<()> {
         let mapped = inner
-            .map(&self.staging, SIZE, done, signal, Duration::ZERO)
+            .map(&self.staging, self.size, done, signal, Duration::ZERO)
             .await;
         let result = mapped.and_then(|_| {
             let view = self
                 .staging
                 .get_mapped_range(..)
                 .map_err(|e| Error::DeviceLost(format!("the timestamps are gone: {e}")))?;
-            let [begin, end] = [&view[..8], &view[8..]].map(|bytes| {
+            let period = f64::from(inner.queue.get_timestamp_period()) * 1e-9;
+            let stamps = view.chunks_exact(STAMP as usize).map(|bytes| {
                 let word = bytes.first_chunk::<8>().copied().unwrap_or_default();
                 u64::from_le_bytes(word)
             });
-            let period = f64::from(inner.queue.get_timestamp_period()) * 1e-9;
-            // A counter that wrapped around or stood still says nothing.
-            let ticks = end.checked_sub(begin).filter(|&ticks| ticks > 0);
-            Ok(ticks.map(|ticks| ticks as f64 * period))
+            for (seconds, ticks) in spans.as_flattened_mut().iter_mut().zip(stamps) {
+                let zero = *self.zero.get_or_insert(ticks);
+                // The difference as a signed number: a stamp may be before the zero.
+                *seconds = ticks.wrapping_sub(zero).cast_signed() as f64 * period;
+            }
+            Ok(())
         });
         self.staging.unmap();
         result

@@ -303,6 +303,11 @@ impl Gpu {
         }
     }
 
+    /// Whether the device can say when a pass began and ended.
+    pub fn has_timestamps(&self) -> bool {
+        self.inner.has_timestamps()
+    }
+
     /// What has been made so far.
     pub fn stats(&self) -> Stats {
         let made = &self.inner.made;

@@ -25,3 +25,5 @@ pub use device::Fault;
 pub use device::{Gpu, GpuOptions, Stats};
 pub(crate) use memory::{batch_that_fits, needed};
 pub use program::{Outputs, Program};
+#[cfg(not(target_arch = "wasm32"))]
+pub use program::{Phase, Span, Task, Timeline};

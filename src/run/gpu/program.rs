@@ -3,6 +3,8 @@
 
 mod compile;
 mod outputs;
+#[cfg(not(target_arch = "wasm32"))]
+mod timeline;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -12,6 +14,8 @@ use std::time::Instant;
 
 use self::compile::write;
 pub use self::outputs::Outputs;
+#[cfg(not(target_arch = "wasm32"))]
+pub use self::timeline::{Phase, Span, Task, Timeline};
 use super::clock::Clock;
 #[cfg(not(target_arch = "wasm32"))]
 use super::clock::Timing;
@@ -34,6 +38,14 @@ struct Dispatch {
     pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
     grid: [u32; 2],
+}
+
+impl Dispatch {
+    fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        pass.set_pipeline(&self.pipeline.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[]);
+        pass.dispatch_workgroups(self.grid[0], self.grid[1], 1);
+    }
 }
 
 /// Dispatches that follow each other, and the buffers whose images are copied
@@ -78,12 +90,20 @@ pub struct Program {
     /// Made by the first timed run, where the adapter has timestamps.
     #[cfg_attr(target_arch = "wasm32", allow(dead_code))] // no timed runs there
     clock: Option<Clock>,
+    /// Made by the first traced step, likewise.
+    #[cfg(not(target_arch = "wasm32"))]
+    stamps: Option<Clock>,
 }
 
 impl Program {
     /// The plan that this is.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// The values that were last read back; 0 before the first run.
+    pub fn outputs(&self) -> &Outputs {
+        &self.outputs
     }
 
     /// Gives a leaf its value for the runs to come. With
@@ -199,7 +219,7 @@ impl Program {
         self.check_given()?;
         let inner = &self.gpu.inner;
         if self.clock.is_none() && inner.has_timestamps() {
-            self.clock = Some(inner.scoped(|| Clock::new(inner)).await?);
+            self.clock = Some(inner.scoped(|| Clock::new(inner, 1)).await?);
         }
         let timed = || {
             let start = Instant::now();
@@ -213,7 +233,7 @@ impl Program {
         let waited = Instant::now();
         self.take()?;
         let done = Instant::now();
-        let gpu_s = match &self.clock {
+        let gpu_s = match &mut self.clock {
             Some(clock) => {
                 clock
                     .elapsed(&self.gpu.inner, submission, &self.signal)
@@ -270,13 +290,7 @@ impl Program {
     }
 
     fn encode(&self, steps: u32, clock: Option<&Clock>) -> wgpu::CommandBuffer {
-        let mut encoder =
-            self.gpu
-                .inner
-                .device
-                .create_command_encoder(&wgpu::CommandEncoderDescriptor {
-                    label: Some("wgrad run"),
-                });
+        let mut encoder = self.encoder();
         // One pass, but for copies, which no pass may contain.
         let copying = self.segments.iter().filter(|s| !s.copies.is_empty());
         let last = steps as usize * copying.count();
@@ -284,27 +298,46 @@ impl Program {
         let mut passes = 0;
         while let Some(segment) = segments.next() {
             for &id in &segment.copies {
-                let place = &self.buffers[id.index()];
-                if let Some(image) = &place.image {
-                    image.copy(&mut encoder, place);
-                }
+                self.copy_image(&mut encoder, id);
             }
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                 label: Some("forward, then reverse"),
-                timestamp_writes: clock.and_then(|c| c.writes(passes == 0, passes == last)),
+                timestamp_writes: clock.and_then(|c| c.writes(0, passes == 0, passes == last)),
             });
             let mut next = Some(segment);
             while let Some(segment) = next {
                 for dispatch in &self.dispatches[segment.dispatches.clone()] {
-                    pass.set_pipeline(&dispatch.pipeline.pipeline);
-                    pass.set_bind_group(0, &dispatch.bind_group, &[]);
-                    pass.dispatch_workgroups(dispatch.grid[0], dispatch.grid[1], 1);
+                    dispatch.record(&mut pass);
                 }
                 next = segments.next_if(|s| s.copies.is_empty());
             }
             passes += 1;
         }
-        // What is read lies in the staging buffer without gaps, from its start.
+        self.copy_outputs(&mut encoder);
+        if let Some(clock) = clock {
+            clock.resolve(&mut encoder);
+        }
+        encoder.finish()
+    }
+
+    fn encoder(&self) -> wgpu::CommandEncoder {
+        let device = &self.gpu.inner.device;
+        device.create_command_encoder(&wgpu::CommandEncoderDescriptor {
+            label: Some("wgrad run"),
+        })
+    }
+
+    /// Brings the image of a buffer up to date, if it has one.
+    fn copy_image(&self, encoder: &mut wgpu::CommandEncoder, id: BufferId) {
+        let place = &self.buffers[id.index()];
+        if let Some(image) = &place.image {
+            image.copy(encoder, place);
+        }
+    }
+
+    /// Copies what is read: it lies in the staging buffer without gaps, from its
+    /// start.
+    fn copy_outputs(&self, encoder: &mut wgpu::CommandEncoder) {
         let mut offset = 0;
         let outputs = self.plan.outputs.iter().zip(&self.sizes);
         for ((output, &bytes), _) in outputs.zip(&self.reading).filter(picked) {
@@ -320,10 +353,6 @@ impl Program {
                 offset += bytes;
             }
         }
-        if let Some(clock) = clock {
-            clock.resolve(&mut encoder);
-        }
-        encoder.finish()
     }
 
     fn submit(&self, commands: wgpu::CommandBuffer) -> wgpu::SubmissionIndex {

@@ -73,6 +73,8 @@ impl Gpu {
             signal: Arc::default(),
             usual: (0, Duration::ZERO),
             clock: None,
+            #[cfg(not(target_arch = "wasm32"))]
+            stamps: None,
         })
     }
 }
