@@ -88,12 +88,16 @@ mod mirror {
         if FUSED { a.mul_add(b, c) } else { a * b + c }
     }
 
+    /// Pairs of neighbours and powers of x^2, then what is left over by itself.
     fn polynomial<const FUSED: bool>(coefficients: &[f32], x: f32) -> f32 {
-        coefficients
-            .iter()
-            .copied()
-            .reduce(|p, c| mul_add::<FUSED>(p, x, c))
-            .unwrap_or(0.0)
+        let pairs = coefficients.chunks_exact(2);
+        let rest = pairs.remainder();
+        let upper = pairs
+            .map(|pair| mul_add::<FUSED>(pair[0], x, pair[1]))
+            .reduce(|p, pair| mul_add::<FUSED>(p, x * x, pair))
+            .unwrap_or(0.0);
+        let lower = rest.iter().copied();
+        lower.fold(upper, |p, c| mul_add::<FUSED>(p, x, c))
     }
 
     pub fn exp<const FUSED: bool>(x: f32) -> f32 {

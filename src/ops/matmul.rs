@@ -7,6 +7,7 @@
 //! has work for every core.
 
 mod choice;
+mod kernel;
 
 use std::fmt;
 
@@ -15,22 +16,19 @@ use ndarray::{ArrayD, ArrayView2, ArrayViewD, Axis, IxDyn, Zip};
 use super::Family;
 use super::map::{FLUSH, ULP, expect_inputs};
 use super::reduce;
-use super::shader_lib::{BLOCKS, EPILOGUE, GRID, PRODUCT};
 use crate::error::{Result, ShapeError};
 use crate::graph::{
-    Bounded, Call, Cotangent, Graph, Kernel, Lowering, Meaning, NodeId, Op, Operand, Rule, Sample,
-    Target, Values, image,
+    Bounded, Call, Cotangent, Graph, Lowering, Meaning, NodeId, Op, Operand, Rule, Sample, Target,
+    Values,
 };
 use crate::number;
 use crate::shape::{MAX_RANK, Shape};
 
 pub use choice::{Candidate, Problem, candidates};
+pub(crate) use kernel::{BLOCK, depth};
+use kernel::{Side, choose, kernel, part_length};
 
 const SOURCE: &str = include_str!("../../shaders/matmul.wgsl");
-const SUBGROUP: &str = include_str!("../../shaders/matmul_subgroup.wgsl");
-const VECTOR: &str = include_str!("../../shaders/matmul_vector.wgsl");
-const OUTER: &str = include_str!("../../shaders/matmul_outer.wgsl");
-const TILED: &str = include_str!("../../shaders/matmul_tiled.wgsl");
 
 /// This file's ops.
 pub static FAMILY: Family = Family {
@@ -55,209 +53,6 @@ impl fmt::Display for Matmul {
             (false, true) => write!(f, "matmul[transpose_b]"),
             (true, true) => write!(f, "matmul[transpose_a,transpose_b]"),
         }
-    }
-}
-
-/// The longest part of the inner axis that one workgroup handles: short where
-/// there are few outputs, long where partial products would fill the memory.
-const SHORT_PART: usize = 4096;
-const LONG_PART: usize = 32_768;
-const MANY_OUTPUTS: usize = 1 << 20;
-
-/// The shaders add products in fours, at most 16 such sums in a row, and then
-/// the sums of 64.
-pub(crate) const BLOCK: usize = 64;
-const FOUR: usize = 4;
-
-/// The workgroups that a GPU should have to work on, and the shortest part
-/// that is worth a second pass for it.
-const MANY_WORKGROUPS: usize = 256;
-const LEAST_PART: usize = 256;
-
-/// One operand as the shader reads it: its own axis, the inner axis, batches.
-struct Side {
-    /// The size of its own axis.
-    size: usize,
-    /// Strides along its own and along the inner axis.
-    own: usize,
-    inner: usize,
-    /// Whether the inner axis comes before its own in memory.
-    inner_first: bool,
-    /// Whether its lines in memory are of whole fours.
-    fours: bool,
-    /// Elements of the whole operand.
-    elements: usize,
-    /// Strides along the batch axes.
-    batch: Vec<u32>,
-}
-
-impl Side {
-    /// `inner_first` says that the inner axis comes before its own in memory.
-    fn of(shape: &Shape, inner_first: bool, batch: &Shape, size: usize) -> Side {
-        let (lead, matrix) = shape.dims().split_at(shape.rank() - 2);
-        let columns = matrix[1].max(1);
-        let (own, inner) = if inner_first {
-            (1, columns)
-        } else {
-            (columns, 1)
-        };
-        let step: usize = matrix.iter().product();
-        let strides = Shape::new(lead)
-            .ok()
-            .and_then(|lead| lead.strides_as(batch));
-        let mut words: Vec<u32> = strides
-            .unwrap_or_default()
-            .iter()
-            .map(|&s| (s * step) as u32)
-            .collect();
-        words.resize(MAX_RANK, 0);
-        Side {
-            size,
-            own,
-            inner,
-            inner_first,
-            fours: matrix[1].is_multiple_of(FOUR),
-            elements: shape.numel(),
-            batch: words,
-        }
-    }
-}
-
-fn longest_part(outputs: usize) -> usize {
-    if outputs < MANY_OUTPUTS {
-        SHORT_PART
-    } else {
-        LONG_PART
-    }
-}
-
-/// The length of a part, of whole blocks, where the tiles of C are `jobs`
-/// workgroups. Few workgroups leave most of a GPU idle; a driver in software
-/// has few cores, and a second pass costs it more.
-fn part_length(k: usize, outputs: usize, jobs: usize, target: &Target) -> usize {
-    let longest = longest_part(outputs);
-    if target.software || jobs >= MANY_WORKGROUPS {
-        return longest;
-    }
-    let parts = (MANY_WORKGROUPS / jobs.max(1)).clamp(1, (k / LEAST_PART).max(1));
-    let part = k.div_ceil(parts).next_multiple_of(BLOCK);
-    part.clamp(LEAST_PART, longest)
-}
-
-/// The longest path from a product to the result, in additions, for parts of
-/// this length.
-fn depth_with(k: usize, part: usize) -> usize {
-    let part = part.min(k);
-    let within = 2 + BLOCK.min(part).div_ceil(FOUR) + part.div_ceil(BLOCK);
-    let parts = k.div_ceil(part.max(1));
-    (within + reduce::depth(parts)).min(k)
-}
-
-/// The longest path for any target: shorter parts make it shorter (tested).
-pub(crate) fn depth(k: usize, outputs: usize) -> usize {
-    depth_with(k, longest_part(outputs))
-}
-
-/// The kernel to take: the target's choice if it is one of the candidates,
-/// else the first of them.
-fn choose(problem: &Problem, target: &Target) -> Candidate {
-    let all = candidates(problem, target);
-    let wish = target
-        .choices
-        .get(&problem.to_string())
-        .or_else(|| target.choices.get("matmul"));
-    let wished = wish.and_then(|name| all.iter().find(|c| c.to_string() == *name));
-    *wished.unwrap_or(&all[0])
-}
-
-/// The candidate's kernel for operands that lie like these.
-fn kernel(candidate: Candidate, left: &Side, right: &Side, k: usize, target: &Target) -> Kernel {
-    let thin: &'static [&'static str] = &[GRID, EPILOGUE, PRODUCT];
-    let wide: &'static [&'static str] = &[GRID, EPILOGUE, PRODUCT, BLOCKS];
-    let mut settings = vec![
-        ("A_FOURS", left.fours),
-        ("B_FOURS", right.fours),
-        ("C_FOURS", right.size.is_multiple_of(FOUR)),
-        ("A_ALONG_K", !left.inner_first),
-        ("B_ALONG_K", !right.inner_first),
-    ]
-    .into_iter()
-    .map(|(name, on)| (name, u32::from(on)))
-    .collect::<Vec<_>>();
-    let mut images = Vec::new();
-    let (source, libs) = match candidate {
-        Candidate::Subgroup {
-            lanes,
-            row_blocks,
-            column_blocks,
-            images: wanted,
-        } => {
-            let side = target.image_side.filter(|_| wanted).unwrap_or(0);
-            for (i, operand) in [left, right].into_iter().enumerate() {
-                if operand.fours && image::fits(operand.elements, side) {
-                    images.push(i);
-                }
-            }
-            settings.extend([
-                ("LANES", lanes),
-                ("ROW_BLOCKS", row_blocks),
-                ("COLUMN_BLOCKS", column_blocks),
-                ("K_ODD", u32::from(!k.is_multiple_of(FOUR))),
-            ]);
-            (SUBGROUP, wide)
-        }
-        Candidate::Tiled {
-            row_blocks,
-            column_blocks,
-            depth,
-        } => {
-            settings.extend([
-                ("ROW_BLOCKS", row_blocks),
-                ("COLUMN_BLOCKS", column_blocks),
-                ("DEPTH", depth),
-            ]);
-            (TILED, wide)
-        }
-        Candidate::Vector { lanes } => {
-            // A vector lies in fours however it is turned.
-            settings = vec![
-                ("A_FOURS", 1),
-                ("B_FOURS", 1),
-                ("C_FOURS", 0),
-                ("A_ALONG_K", u32::from(!left.inner_first)),
-                ("B_ALONG_K", 1),
-                ("LANES", lanes),
-            ];
-            (VECTOR, wide)
-        }
-        Candidate::Outer => {
-            let fours = u32::from(right.fours && right.inner_first);
-            settings = vec![
-                ("A_FOURS", 0),
-                ("B_FOURS", fours),
-                ("C_FOURS", u32::from(right.size.is_multiple_of(FOUR))),
-                ("A_ALONG_K", 0),
-                ("B_ALONG_K", 0),
-            ];
-            (OUTER, wide)
-        }
-        Candidate::Small | Candidate::Rows | Candidate::Tall => {
-            // These read single elements, by strides.
-            settings = vec![("A_FOURS", 0), ("B_FOURS", 0), ("C_FOURS", 0)];
-            (SOURCE, thin)
-        }
-    };
-    settings.extend([
-        ("A_IMAGE", u32::from(images.contains(&0))),
-        ("B_IMAGE", u32::from(images.contains(&1))),
-        ("IMAGE_WIDTH", image::WIDTH),
-    ]);
-    Kernel {
-        entry: candidate.entry(),
-        source,
-        libs,
-        settings,
-        images,
     }
 }
 
@@ -667,27 +462,4 @@ fn samples() -> Vec<Sample> {
         }
     }
     all
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The error bound knows no target, so it must hold for all.
-    #[test]
-    fn shorter_parts_do_not_deepen_the_sum() {
-        let target = Target::default();
-        for outputs in [1, 1000, MANY_OUTPUTS] {
-            for jobs in [0, 1, 2, 3, 10, 100, 255, 256, 10_000] {
-                for k in (0..5000).chain([5001, 32_768, 65_537, 100_000, 1_000_001, 1 << 26]) {
-                    let part = part_length(k, outputs, jobs, &target);
-                    assert!(part.is_multiple_of(BLOCK) && part >= LEAST_PART);
-                    assert!(
-                        depth_with(k, part) <= depth(k, outputs),
-                        "{k} in parts of {part}, {jobs} jobs"
-                    );
-                }
-            }
-        }
-    }
 }

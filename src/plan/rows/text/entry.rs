@@ -1,0 +1,253 @@
+//! The entry point of a row program: which rows an invocation takes, what is loaded
+//! and stored for them, and where the sums go.
+
+use super::Writer;
+use crate::graph::{Kind, NodeId};
+use crate::plan::rows::elements::PART;
+use crate::plan::rows::schedule::QUADS;
+use crate::plan::stride;
+
+impl Writer<'_> {
+    /// The entry point: blocks of quads in a loop, then the sums of all lanes.
+    pub(super) fn entry(&mut self) {
+        let region = self.region;
+        self.put("@compute @workgroup_size(LANES)");
+        self.put("fn rows(");
+        self.put("    @builtin(workgroup_id) wid: vec3<u32>,");
+        self.put("    @builtin(num_workgroups) count: vec3<u32>,");
+        self.put("    @builtin(local_invocation_index) lane: u32,");
+        self.put(") {");
+        if self.replicas > 1 {
+            self.put("    replica = workgroup_index(wid, count);");
+            self.put(&format!("    if (replica >= {}u) {{", self.replicas));
+            self.put("        return;");
+            self.put("    }");
+            self.put("    let group = 0u;");
+        } else {
+            self.put("    let group = workgroup_index(wid, count);");
+        }
+        self.put("    load_shared();");
+        self.put(&format!(
+            "    var quad = group * params.blocks * {QUADS}u * LANES + lane;"
+        ));
+        if self.ahead {
+            self.put("    let first = min(quad, params.quads - 1u);");
+            for (name, load) in self.loads_ahead("first") {
+                self.put(&format!("    next_{name} = {load};"));
+            }
+        }
+        self.put(
+            "    // Loops end where they are left: where a condition stands at the head, drivers",
+        );
+        self.put("    // in software run the body once more, for nobody.");
+        self.put("    var b = 0u;");
+        self.put("    loop {");
+        self.put("        var i = 0u;");
+        self.put("        loop {");
+        self.put("            if (quad < params.quads) {");
+        self.quad();
+        self.put("            }");
+        self.put("            quad += LANES;");
+        self.put("            i += 1u;");
+        self.put(&format!(
+            "            if (i == {QUADS}u || quad >= params.quads) {{"
+        ));
+        self.put("                break;");
+        self.put("            }");
+        self.put("        }");
+        if !region.sums.is_empty() {
+            self.put("        for (var s = 0u; s < SUMS; s += 1u) {");
+            self.put("            total[s] += block[s];");
+            self.put("            block[s] = 0.0;");
+            self.put("        }");
+        }
+        self.put("        b += 1u;");
+        self.put("        if (b == params.blocks || quad >= params.quads) {");
+        self.put("            break;");
+        self.put("        }");
+        self.put("    }");
+        if !region.sums.is_empty() {
+            self.put("    sum_lanes(lane);");
+            self.put("    if (lane == 0u && params.only == 1u) {");
+            self.put("        for (var s = 0u; s < SUMS; s += 1u) {");
+            self.put("            let divisor = params.divisor[s / 4u][s % 4u];");
+            self.put("            let place = params.place[s / 4u][s % 4u];");
+            let own = match self.replicas {
+                1 => "",
+                _ => " + params.each[s / 4u][s % 4u] * replica",
+            };
+            self.put(&format!(
+                "            sums[place{own}] = divided(total[s], divisor);"
+            ));
+            self.put("        }");
+            self.put("    } else if (lane == 0u) {");
+            self.put("        for (var s = 0u; s < SUMS; s += 1u) {");
+            self.put("            sums[group * SUMS + s] = total[s];");
+            self.put("        }");
+            self.put("    }");
+        }
+        self.put("}");
+    }
+
+    /// What an index into a value by row takes to be that of the replica's own:
+    /// ` + 16u * replica`, in elements or in blocks of four.
+    fn own(&self, id: NodeId, unit: usize) -> String {
+        let constant = matches!(self.elements.node(id).kind, Kind::Constant(_));
+        if self.replicas == 1 || constant {
+            return String::new();
+        }
+        let each = stride(self.shape(id).numel()) / unit;
+        format!(" + {each}u * replica")
+    }
+
+    /// Four rows in a loop: loads, the call, and the stores.
+    fn quad_in_a_loop(&mut self) {
+        let region = self.region;
+        let mut arguments = Vec::new();
+        for (i, &leaf) in region.leaves.iter().enumerate() {
+            let size = self.row_size(leaf);
+            let own = self.own(leaf, 1);
+            arguments.extend((0..size).map(|e| format!("leaf{i}[at * {size}u + {e}u{own}]")));
+        }
+        let call = format!("row({})", arguments.join(", "));
+        self.put("                let end = min(quad * 4u + 4u, params.rows);");
+        self.put("                for (var at = quad * 4u; at < end; at += 1u) {");
+        if region.stores.is_empty() {
+            self.put(&format!("                    {call};"));
+        } else {
+            self.put(&format!("                    let r = {call};"));
+            let mut first = 0;
+            for (i, &id) in region.stores.iter().enumerate() {
+                let size = self.row_size(id);
+                let (place, own) = (store_place(i), self.own(id, 1));
+                for e in 0..size {
+                    self.put(&format!(
+                        "                    rows_out[{place} + at * {size}u + {e}u{own}] = r[{}];",
+                        first + e
+                    ));
+                }
+                first += size;
+            }
+        }
+        self.put("                }");
+    }
+
+    /// The vectors of leaf `i` for the quad that is called `quad`: the name of
+    /// each, and what it is read from.
+    fn loads(&self, i: usize, quad: &str) -> Vec<(String, String)> {
+        let leaf = self.region.leaves[i];
+        let size = self.row_size(leaf);
+        let load = |part: usize| {
+            let at = format!("{quad} * {size}u + {part}u{}", self.own(leaf, 4));
+            let load = match (self.images.contains(&i), self.ragged) {
+                (true, _) => format!("textureLoad(leaf{i}, texel({at}))"),
+                // The buffer ends with the last row.
+                (_, true) => format!("leaf{i}[min({at}, arrayLength(&leaf{i}) - 1u)]"),
+                (_, false) => format!("leaf{i}[{at}]"),
+            };
+            (format!("l{i}_{part}"), load)
+        };
+        (0..size).map(load).collect()
+    }
+
+    /// Those that are read for the next quad while this one is computed: texels
+    /// come quickly, and need not be.
+    pub(super) fn loads_ahead(&self, quad: &str) -> Vec<(String, String)> {
+        let leaves = 0..self.region.leaves.len();
+        let buffers = leaves.filter(|i| !self.images.contains(i));
+        buffers.flat_map(|i| self.loads(i, quad)).collect()
+    }
+
+    /// Loads of four rows, the call, and the stores.
+    fn quad(&mut self) {
+        if self.single {
+            self.quad_in_a_loop();
+            return;
+        }
+        let region = self.region;
+        const PAD: &str = "                ";
+        for i in 0..region.leaves.len() {
+            let ahead = self.ahead && !self.images.contains(&i);
+            for (name, load) in self.loads(i, "quad") {
+                let from = if ahead { format!("next_{name}") } else { load };
+                self.put(&format!("{PAD}let {name} = {from};"));
+            }
+        }
+        let mut arguments = Vec::new();
+        for (i, &leaf) in region.leaves.iter().enumerate() {
+            let size = self.row_size(leaf);
+            for e in 0..size {
+                let parts: Vec<_> = (0..4)
+                    .map(|row| row * size + e)
+                    .map(|flat| format!("l{i}_{}.{}", flat / 4, PART[flat % 4]))
+                    .collect();
+                arguments.push(match size {
+                    1 => format!("l{i}_0"),
+                    _ => format!("vec4<f32>({})", parts.join(", ")),
+                });
+            }
+        }
+        if self.ragged {
+            let rows = "vec4<u32>(0u, 1u, 2u, 3u)";
+            self.put(&format!(
+                "{PAD}let live = quad * 4u + {rows} < vec4<u32>(params.rows);"
+            ));
+            arguments.push("live".to_string());
+        }
+        if self.ahead {
+            arguments.push("min(quad + LANES, params.quads - 1u)".to_string());
+        }
+        let open = match region.stores.is_empty() {
+            true => "",
+            false => "let r = ",
+        };
+        self.put(&format!("{PAD}{open}four_rows("));
+        for argument in arguments {
+            self.put(&format!("{PAD}    {argument},"));
+        }
+        self.put(&format!("{PAD});"));
+        self.stores();
+    }
+
+    /// The stores of four rows.
+    fn stores(&mut self) {
+        const PAD: &str = "                ";
+        let stores = self.region.stores.clone();
+        let mut first = 0;
+        for (i, &id) in stores.iter().enumerate() {
+            let size = self.row_size(id);
+            let place = store_place(i);
+            let (own, own4) = (self.own(id, 1), self.own(id, 4));
+            if self.ragged {
+                for (row, part) in PART.iter().enumerate() {
+                    self.put(&format!("{PAD}if (live.{part}) {{"));
+                    for e in 0..size {
+                        self.put(&format!(
+                            "{PAD}    rows_out[{place} + (quad * 4u + {row}u) * {size}u + {e}u{own}] = r[{}].{part};",
+                            first + e
+                        ));
+                    }
+                    self.put(&format!("{PAD}}}"));
+                }
+            } else {
+                for part in 0..size {
+                    let mut items = Vec::new();
+                    for slot in 0..4 {
+                        let flat = part * 4 + slot;
+                        items.push(format!("r[{}].{}", first + flat % size, PART[flat / size]));
+                    }
+                    self.put(&format!(
+                        "{PAD}rows_out[{place} / 4u + quad * {size}u + {part}u{own4}] = vec4<f32>({});",
+                        items.join(", ")
+                    ));
+                }
+            }
+            first += size;
+        }
+    }
+}
+
+/// Where stored value number `i` starts.
+fn store_place(i: usize) -> String {
+    format!("params.stores[{}].{}", i / 4, PART[i % 4])
+}
