@@ -249,6 +249,7 @@ fn texts() -> Vec<(Vec<String>, i32)> {
         (tune, 0),
         (words("check --only relu --quick"), 0),
         (words("check --cases cases --allow-unsupported"), 0),
+        (words("trace --steps 2 -o trace.json"), 0),
         (words("inspect initial_model.pth"), 0),
         (words("adapters"), 0),
         (words("completions fish"), 0),
@@ -288,7 +289,10 @@ fn every_subcommand_quiet_verbose_and_in_ascii() {
         let codes = (quiet.code, usual.code, ascii.code);
         assert_eq!(codes, (code, code, code), "{words:?}: {}", quiet.err);
         // Nothing but stderr changes; times differ from run to run.
-        if !words.iter().any(|w| ["bench", "tune"].contains(&&**w)) {
+        if !words
+            .iter()
+            .any(|w| ["bench", "tune", "trace"].contains(&&**w))
+        {
             assert_eq!(quiet.out, usual.out, "{words:?}");
             assert_eq!(terminal::ascii(&usual.out), ascii.out, "{words:?}");
         }
@@ -302,7 +306,7 @@ fn every_subcommand_quiet_verbose_and_in_ascii() {
         // Letters of names are escaped, and nothing of our own.
         let given = words.iter().any(|word| !word.is_ascii());
         assert_eq!(told.contains("\\u{"), given, "{words:?}: {told}");
-        let computes = ["grad", "report", "sheet", "bench", "tune", "check"];
+        let computes = ["grad", "report", "sheet", "bench", "tune", "trace", "check"];
         if words.is_empty() || computes.contains(&&*words[0]) {
             let adapter = ascii.err.lines().find(|l| l.starts_with("info: adapter "));
             let is_named = adapter.is_some_and(|l| l.contains("driver "));

@@ -8,7 +8,7 @@ use crate::profile::{Parts, Profile};
 use crate::report::adapter_lines;
 use crate::report::bench::{bytes, digits, giga, percent, rate, seconds};
 use crate::report::palette::{HEADING, MISMATCH, PLAIN};
-use crate::report::table::{plain_table, write_described};
+use crate::report::text::{plain_table, write_described, write_paragraph};
 
 /// Rows of the table of kernels.
 const MOST: usize = 10;
@@ -44,7 +44,8 @@ pub fn text(profile: &Profile) -> String {
     }
     kernels(&mut out, profile);
     step(&mut out, profile);
-    let _ = writeln!(out, "\ncounted: {COUNTED}");
+    out.push('\n');
+    write_paragraph(&mut out, &format!("counted: {COUNTED}"));
     out
 }
 
