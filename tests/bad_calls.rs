@@ -1089,7 +1089,6 @@ fn command_line(t: &mut Table) {
         "trace --net 'ReLU()' --loss MSELoss",
         "trace --net 'Linear(2, 1)' --loss Hinge",
         "trace --net 'Linear(2, 1)' --loss MSELoss --batch 0",
-        "trace --net 'Linear(2, 1)' --loss MSELoss --batch 64 --max-memory 1000",
         "trace -o no/such/folder/t.json",
         "trace -o .",
         "tune --cpu",

@@ -324,6 +324,38 @@ fn tables_for_a_person() {
     assert!(serde_json::from_str::<Value>(&written).is_ok());
 }
 
+/// What does not fit is told by its own size, before the adapter is measured with
+/// buffers that would not fit either.
+#[test]
+fn a_step_that_does_not_fit_is_told_and_has_no_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = |memory: &str| {
+        let mut command = Command::cargo_bin("wgrad").unwrap();
+        command
+            .current_dir(folder.path())
+            .env("WGRAD_CACHE_DIR", "")
+            .args(["trace", "--net", "Linear(2, 1)", "--loss", "MSELoss"])
+            .args(["--batch", "64", "--steps", "1", "--max-memory", memory]);
+        let output = command.output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), told)
+    };
+    let (code, told) = trace("1000");
+    assert_eq!(code, Some(5), "{told}");
+    assert!(
+        told.contains("more than the 1000 bytes that it was allowed"),
+        "{told}"
+    );
+    let needed = told.split("the plan needs ").nth(1).unwrap();
+    let needed: u64 = needed.split(' ').next().unwrap().parse().unwrap();
+    assert!(needed < 1 << 20, "{told}");
+    assert!(!folder.path().join("trace.json").exists());
+    // The measure of the adapter makes do with what is allowed.
+    let (code, told) = trace("1MiB");
+    assert_eq!(code, Some(0), "{told}");
+    assert!(folder.path().join("trace.json").exists());
+}
+
 /// More stamps than one set of queries holds.
 #[test]
 fn every_dispatch_of_a_long_plan_is_stamped() {
