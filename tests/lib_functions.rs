@@ -88,15 +88,16 @@ mod mirror {
         if FUSED { a.mul_add(b, c) } else { a * b + c }
     }
 
-    /// Pairs of neighbours and powers of x^2, then what is left over by itself.
+    /// The first three pairs of neighbours and powers of x^2, then one by one.
     fn polynomial<const FUSED: bool>(coefficients: &[f32], x: f32) -> f32 {
-        let pairs = coefficients.chunks_exact(2);
-        let rest = pairs.remainder();
+        let (upper, lower) = coefficients.split_at(6);
+        let pairs = upper
+            .chunks_exact(2)
+            .map(|pair| mul_add::<FUSED>(pair[0], x, pair[1]));
         let upper = pairs
-            .map(|pair| mul_add::<FUSED>(pair[0], x, pair[1]))
             .reduce(|p, pair| mul_add::<FUSED>(p, x * x, pair))
             .unwrap_or(0.0);
-        let lower = rest.iter().copied();
+        let lower = lower.iter().copied();
         lower.fold(upper, |p, c| mul_add::<FUSED>(p, x, c))
     }
 

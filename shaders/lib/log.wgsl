@@ -18,11 +18,12 @@
 // k ln 2 + log(1 + f) for -1/4 <= f <= 1/2 and |k| <= 150.
 fn log_kernel4(f: vec4<f32>, k: vec4<f32>) -> vec4<f32> {
     // The upper terms in pairs and powers of f^2, which are fewer steps one after the other. The
-    // last two are the large ones, and each rounds once.
+    // lower ones are large, and are added one by one: each rounds once.
     let f2 = f * f;
     var p = (f * 0.037672915 - 0.091161884) * f2 + (f * 0.11700659 - 0.12727778);
     p = p * f2 + (f * 0.1427624 - 0.16655296);
-    p = p * f2 + (f * 0.19999605 - 0.25000164);
+    p = p * f + 0.19999605;
+    p = p * f - 0.25000164;
     p = p * f + 0.3333334;
     // k LN2_HI is exact (see exp.wgsl), so only the last two additions round noticeably.
     let tail = rounded4(f2 * (p * f - 0.5) + k * LN2_LO);
