@@ -46,22 +46,12 @@ type Rows = Vec<Vec<f64>>;
 
 /// Draws a problem to work by hand.
 pub(super) fn problem(settings: &Settings) -> Result<Problem> {
-    let network = Network::parse(&settings.network())?;
-    let loss = Loss::parse("BCELoss()")?;
     let mut draws = Draws::new(settings);
     for _ in 0..SHEETS {
         let Some((input, weights)) = numbers(settings, &mut draws)? else {
             continue;
         };
-        let gives = settings.layers.last().copied().unwrap_or(1);
-        let target = (0..settings.batch * gives).map(|_| draws.below(2) as f32);
-        let problem = Problem {
-            network: network.clone(),
-            loss: loss.clone(),
-            weights,
-            input,
-            target: Tensor::new(&[settings.batch, gives], target.collect())?,
-        };
+        let problem = with_targets(settings, input, weights, &mut draws)?;
         if mistakes_show(&Work::new(&problem)?) {
             return Ok(problem);
         }
@@ -71,6 +61,24 @@ pub(super) fn problem(settings: &Settings) -> Result<Problem> {
          by hand; take another seed, smaller layers or fewer rows",
         settings.layers, settings.batch
     )))
+}
+
+/// The problem of this batch and these weights; its targets are drawn.
+pub(super) fn with_targets(
+    settings: &Settings,
+    input: Tensor,
+    weights: BTreeMap<String, Tensor>,
+    draws: &mut Draws,
+) -> Result<Problem> {
+    let gives = settings.layers.last().copied().unwrap_or(1);
+    let target = (0..settings.batch * gives).map(|_| draws.below(2) as f32);
+    Ok(Problem {
+        network: Network::parse(&settings.network())?,
+        loss: Loss::parse("BCELoss()")?,
+        weights,
+        input,
+        target: Tensor::new(&[settings.batch, gives], target.collect())?,
+    })
 }
 
 /// The batch and the weights, if the activations are as they should be.

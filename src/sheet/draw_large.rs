@@ -7,13 +7,12 @@ use std::collections::BTreeMap;
 
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 
-use super::draw::Draws;
+use super::draw::{Draws, with_targets};
 use super::pick::picks;
 use super::settings::Settings;
 use super::show::mistakes_show;
 use super::work::{Picks, Work};
 use crate::error::{Error, Result};
-use crate::nn::{Loss, Network};
 use crate::solution::Problem;
 use crate::tensor::Tensor;
 
@@ -34,22 +33,12 @@ const WIDE: usize = 16;
 
 /// Draws a problem for a program, and what is asked for.
 pub(super) fn problem(settings: &Settings) -> Result<(Problem, Picks)> {
-    let network = Network::parse(&settings.network())?;
-    let loss = Loss::parse("BCELoss()")?;
     let mut draws = Draws::new(settings);
     for _ in 0..SHEETS {
         let Some((input, weights)) = numbers(settings, &mut draws)? else {
             continue;
         };
-        let gives = settings.layers.last().copied().unwrap_or(1);
-        let target = (0..settings.batch * gives).map(|_| draws.below(2) as f32);
-        let problem = Problem {
-            network: network.clone(),
-            loss: loss.clone(),
-            weights,
-            input,
-            target: Tensor::new(&[settings.batch, gives], target.collect())?,
-        };
+        let problem = with_targets(settings, input, weights, &mut draws)?;
         let mut work = Work::unasked(&problem, true)?;
         for _ in 0..ASKED {
             let picks = picks(&work, &mut draws);
