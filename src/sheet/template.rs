@@ -147,13 +147,19 @@ pub(super) fn index(text: &str) -> Option<Vec<usize>> {
     }
 }
 
+/// A list with a space after each comma.
+fn on_a_line(value: &Value) -> String {
+    let Value::Array(items) = value else {
+        return value.to_string();
+    };
+    let items: Vec<_> = items.iter().map(on_a_line).collect();
+    format!("[{}]", items.join(", "))
+}
+
 /// JSON with each entry of an object on a line, and each list on one.
 fn in_lines(value: &Value, depth: usize) -> String {
     let Value::Object(map) = value else {
-        return match value {
-            Value::Array(_) => value.to_string().replace(',', ", "),
-            _ => value.to_string(),
-        };
+        return on_a_line(value);
     };
     let indent = "  ".repeat(depth);
     let entries: Vec<_> = map
