@@ -6,16 +6,14 @@ mod by_hand;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
 
-use assert_cmd::Command;
 use by_hand::{
-    drawn, file_of, logistic, marks_of, mistakes, product, rows, settings, transposed, worked, zip,
+    drawn, file_of, folder, grading, logistic, marks_of, mistakes, product, rows, settings,
+    transposed, wgrad, worked, zip,
 };
 use predicates::prelude::*;
 use predicates::str::contains;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use wgrad::io;
 use wgrad::sheet::{Activation, Mistake, Settings, Sheet, Verdict, Work};
 
@@ -274,38 +272,12 @@ fn sheets_can_be_worked_by_hand() {
     assert_ne!(one.problem.weights, two.problem.weights);
 }
 
-fn wgrad() -> Command {
-    let mut command = Command::cargo_bin("wgrad").unwrap();
-    command
-        .env("WGRAD_CACHE_DIR", "")
-        .env("LC_ALL", "C.UTF-8")
-        .env_remove("COLUMNS");
-    command
-}
-
-/// A sheet in a folder, as the command line writes it.
-fn folder(arguments: &[&str]) -> (TempDir, PathBuf) {
-    let root = tempfile::tempdir().unwrap();
-    let sheet = root.path().join("sheet");
-    wgrad()
-        .args(["sheet", "--seed", "7", "--cpu", "-o"])
-        .arg(&sheet)
-        .args(arguments)
-        .assert()
-        .success()
-        .stdout(contains("sheet.html").and(contains("solution.html")));
-    (root, sheet)
-}
-
-fn grading(answers: &Path, sheet: &Path) -> Command {
-    let mut command = wgrad();
-    command.arg("grade").arg(answers).arg("--sheet").arg(sheet);
-    command
-}
-
 #[test]
 fn the_command_line_draws_and_grades() {
-    let (root, at) = folder(&["--layers", "4,3,1", "--batch", "2"]);
+    let (root, at) = folder(
+        &["--layers", "4,3,1", "--batch", "2"],
+        &["sheet.html", "solution.html"],
+    );
     let sheet = Sheet::read(&at).unwrap();
     let work = Work::new(&sheet.problem).unwrap();
     let (same, _) = drawn(&settings(7, &[4, 3, 1], Activation::Relu, 2));
@@ -329,7 +301,10 @@ fn the_command_line_draws_and_grades() {
     assert!(solution.contains(&loss) && !page.contains(&loss[..6]));
 
     // Twice the same files, but for the solution's date and command.
-    let (_kept, other) = folder(&["--layers", "4,3,1", "--batch", "2"]);
+    let (_kept, other) = folder(
+        &["--layers", "4,3,1", "--batch", "2"],
+        &["sheet.html", "solution.html"],
+    );
     for name in ["sheet.html", "answers.template.json", "model.pth"] {
         let [a, b] = [&at, &other].map(|f| fs::read(f.join(name)).unwrap());
         assert!(a == b, "{name}");
@@ -383,7 +358,7 @@ fn the_page_to_fill_in_has_every_number_that_is_given() {
 
 #[test]
 fn bad_answers_are_named_with_their_place() {
-    let (root, at) = folder(&[]);
+    let (root, at) = folder(&[], &["sheet.html", "solution.html"]);
     let template = fs::read_to_string(at.join("answers.template.json")).unwrap();
     let h0 = r#""h0": [[null, null]]"#;
     assert!(template.contains(h0));

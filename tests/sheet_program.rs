@@ -6,14 +6,11 @@ mod by_hand;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
 
-use assert_cmd::Command;
-use by_hand::{drawn, exact, file_of, marks_of, mistakes, settings, worked};
+use by_hand::{drawn, exact, file_of, folder, grading, marks_of, mistakes, settings, worked};
 use predicates::prelude::*;
 use predicates::str::contains;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use wgrad::io;
 use wgrad::sheet::{
     Activation, Mark, Mistake, Settings, Sheet, Verdict, Work, grade, parse_answers,
@@ -246,38 +243,14 @@ fn the_numbers_are_fit_for_a_program() {
     assert_ne!(one.problem.weights, two.problem.weights);
 }
 
-fn wgrad() -> Command {
-    let mut command = Command::cargo_bin("wgrad").unwrap();
-    command.env("WGRAD_CACHE_DIR", "");
-    command
-}
-
-/// A sheet in a folder, as the command line writes it.
-fn folder(layers: &str, batch: &str) -> (TempDir, PathBuf) {
-    let root = tempfile::tempdir().unwrap();
-    let sheet = root.path().join("sheet");
-    wgrad()
-        .args([
-            "sheet", "--seed", "7", "--cpu", "--layers", layers, "--batch", batch, "-o",
-        ])
-        .arg(&sheet)
-        .assert()
-        .success()
-        .stdout(contains("input.npy").and(contains("W0.npy")));
-    (root, sheet)
-}
-
-fn grading(answers: &Path, sheet: &Path) -> Command {
-    let mut command = wgrad();
-    command.arg("grade").arg(answers).arg("--sheet").arg(sheet);
-    command
-}
-
 /// The net of the README, from the command line alone: what the files hold is what was
 /// drawn, a program's answers are right, and its mistake is named.
 #[test]
 fn a_net_of_half_a_million_weights_is_drawn_and_graded() {
-    let (root, at) = folder("784,512,256,1", "64");
+    let (root, at) = folder(
+        &["--layers", "784,512,256,1", "--batch", "64"],
+        &["input.npy", "W0.npy"],
+    );
     let sheet = Sheet::read(&at).unwrap();
     let (same, work) = drawn(&settings(7, &[784, 512, 256, 1], Activation::Relu, 64));
     assert_eq!(sheet.problem.weights, same.problem.weights);
@@ -352,7 +325,10 @@ fn a_net_of_half_a_million_weights_is_drawn_and_graded() {
 
 #[test]
 fn bad_files_are_named_with_their_fix() {
-    let (root, at) = folder("20,12,9,1", "12");
+    let (root, at) = folder(
+        &["--layers", "20,12,9,1", "--batch", "12"],
+        &["input.npy", "W0.npy"],
+    );
     let path = at.join("answers.template.json");
     let template = fs::read_to_string(&path).unwrap();
     let (sheet, work) = drawn(&settings(7, &[20, 12, 9, 1], Activation::Relu, 12));

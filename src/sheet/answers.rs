@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Sheet;
-use super::template::{index, index_text};
+use super::template::index;
 use super::work::{Asked, Work};
 use crate::error::{Error, Result};
 use crate::io;
@@ -177,7 +177,7 @@ fn answer(raw: &RawValue, asked: &Asked, work: &Work) -> Result<Answer, String> 
 fn picked(raw: &RawValue, asked: &Asked) -> Result<Vec<Option<Written>>, String> {
     let text = raw.get().trim();
     let names: Vec<String> = (0..asked.count())
-        .map(|i| index_text(&asked.index(i)))
+        .map(|i| format!("{:?}", asked.index(i)))
         .collect();
     let wanted = || {
         format!(
@@ -193,7 +193,7 @@ fn picked(raw: &RawValue, asked: &Asked) -> Result<Vec<Option<Written>>, String>
         serde_json::from_str(text).map_err(|e| e.to_string())?;
     let mut cells: Vec<Option<Option<Written>>> = vec![None; names.len()];
     for (key, value) in entries {
-        let at = index(&key).map(|index| index_text(&index));
+        let at = index(&key).map(|index| format!("{index:?}"));
         let place = at.and_then(|at| names.iter().position(|name| *name == at));
         let Some(place) = place else {
             let key = printable(&key).into_owned();

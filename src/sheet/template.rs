@@ -131,13 +131,7 @@ impl Parts {
     }
 }
 
-/// An element's index, as it is written: `[3, 17]`.
-pub(super) fn index_text(index: &[usize]) -> String {
-    let parts: Vec<_> = index.iter().map(usize::to_string).collect();
-    format!("[{}]", parts.join(", "))
-}
-
-/// An index from its text.
+/// An index from its text, `[3, 17]`, as `{:?}` writes it.
 pub(super) fn index(text: &str) -> Option<Vec<usize>> {
     let inner = text.trim().strip_prefix('[')?.strip_suffix(']')?;
     let parts = inner.split(',').map(|part| part.trim().parse().ok());
@@ -185,7 +179,7 @@ fn nested(dims: &[usize], data: &[f32]) -> Value {
 /// Null for each number: in lists of the value's shape, or by index.
 fn blank(asked: &Asked) -> Value {
     if asked.picks.is_some() {
-        let entry = |i| (index_text(&asked.index(i)), Value::Null);
+        let entry = |i| (format!("{:?}", asked.index(i)), Value::Null);
         return Value::Object((0..asked.count()).map(entry).collect());
     }
     asked

@@ -5,8 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::{Path, PathBuf};
 
+use assert_cmd::Command;
+use predicates::str::contains;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use wgrad::Tensor;
 use wgrad::sheet::{Activation, Mark, Mistake, Settings, Sheet, Work, grade, read_answers};
 
@@ -313,4 +317,35 @@ pub fn drawn(settings: &Settings) -> (Sheet, Work) {
     let sheet = Sheet::draw(settings).unwrap();
     let work = sheet.work().unwrap();
     (sheet, work)
+}
+
+pub fn wgrad() -> Command {
+    let mut command = Command::cargo_bin("wgrad").unwrap();
+    command
+        .env("WGRAD_CACHE_DIR", "")
+        .env("LC_ALL", "C.UTF-8")
+        .env_remove("COLUMNS");
+    command
+}
+
+/// A sheet in a folder, as the command line writes it and tells of these files.
+pub fn folder(arguments: &[&str], files: &[&str]) -> (TempDir, PathBuf) {
+    let root = tempfile::tempdir().unwrap();
+    let sheet = root.path().join("sheet");
+    let mut drawn = wgrad()
+        .args(["sheet", "--seed", "7", "--cpu", "-o"])
+        .arg(&sheet)
+        .args(arguments)
+        .assert()
+        .success();
+    for file in files {
+        drawn = drawn.stdout(contains(*file));
+    }
+    (root, sheet)
+}
+
+pub fn grading(answers: &Path, sheet: &Path) -> Command {
+    let mut command = wgrad();
+    command.arg("grade").arg(answers).arg("--sheet").arg(sheet);
+    command
 }

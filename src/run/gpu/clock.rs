@@ -75,12 +75,6 @@ impl Clock {
         }
     }
 
-    /// Where a span's first stamp is: its set and its place there.
-    pub fn place(&self, span: u32) -> (&wgpu::QuerySet, u32) {
-        let stamp = 2 * span;
-        (&self.sets[(stamp / SET) as usize], stamp % SET)
-    }
-
     /// What tells a pass to stamp the `begin` of a span where it begins, and the
     /// `end` where it ends.
     pub fn writes(
@@ -89,9 +83,10 @@ impl Clock {
         begin: bool,
         end: bool,
     ) -> Option<wgpu::ComputePassTimestampWrites<'_>> {
-        let (query_set, first) = self.place(span);
-        (begin || end).then_some(wgpu::ComputePassTimestampWrites {
-            query_set,
+        let stamp = 2 * span;
+        let first = stamp % SET;
+        (begin || end).then(|| wgpu::ComputePassTimestampWrites {
+            query_set: &self.sets[(stamp / SET) as usize],
             beginning_of_pass_write_index: begin.then_some(first),
             end_of_pass_write_index: end.then_some(first + 1),
         })
