@@ -7,9 +7,18 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use wgrad::Tensor;
+
+/// The tests that wait for a moment of a run take turns: beside another run they would see
+/// it too late.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The files of a folder and their sizes.
 fn held(folder: &Path) -> BTreeMap<String, u64> {
@@ -35,6 +44,15 @@ fn draft(folder: &Path) -> Option<u64> {
 /// Runs wgrad and sends it `signal` as soon as `now` says so. How it ended, and
 /// whether the signal was sent.
 fn stopped(args: &[&str], signal: i32, now: impl Fn() -> bool) -> (ExitStatus, bool) {
+    // What runs in the background of a shell inherits that SIGINT is ignored, and wgrad
+    // leaves that so; a child of these tests must not.
+    for heeded in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: the default action has no handler.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::signal(heeded, libc::SIG_DFL)
+        };
+    }
     let mut child = Command::new(env!("CARGO_BIN_EXE_wgrad"))
         .args(args)
         .stdout(Stdio::null())
@@ -138,6 +156,7 @@ impl Large {
 
 #[test]
 fn a_stopped_run_leaves_the_old_file_or_the_new_one() {
+    let _turn = turn();
     let large = Large::new();
     let (status, _, left) = large.stopped(false, libc::SIGINT, || false);
     assert!(status.success(), "{status}");
@@ -189,6 +208,7 @@ fn a_stopped_run_leaves_the_old_file_or_the_new_one() {
 /// time to remove anything. What was there before is left alone even so.
 #[test]
 fn a_killed_run_leaves_its_draft_and_the_old_file() {
+    let _turn = turn();
     let large = Large::new();
     for _ in 0..20 {
         let begun = || draft(large.beside()).is_some();
@@ -204,6 +224,7 @@ fn a_killed_run_leaves_its_draft_and_the_old_file() {
 /// Shaders, cards and figures: each file that is there is that of a whole run.
 #[test]
 fn every_command_that_writes_files_leaves_whole_ones() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let (whole, part) = (folder.path().join("whole"), folder.path().join("part"));
     let cache = folder.path().join("cache");

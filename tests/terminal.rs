@@ -693,6 +693,10 @@ mod on_a_terminal {
     #[test]
     fn a_process_that_is_stopped_leaves_no_bar() {
         let mut stopped = false;
+        // What runs in the background of a shell inherits that SIGINT is ignored, and wgrad
+        // leaves that so; this child must not.
+        // SAFETY: the default action has no handler.
+        unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
         let (told, status) = on_terminal(&mut long("60", &[]), |told, id| {
             if told.contains(DOING) && !stopped {
                 stopped = true;

@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::file::{Access, Draft};
 
+/// Bytes that are written at once. A signal waits for the end of the write that the thread
+/// is in, and after the last one the file has its name before anybody can give it up.
+const PIECE: usize = 1 << 20;
+
 /// Links that are followed, as by most systems.
 const MOST_LINKS: usize = 40;
 
@@ -102,6 +106,8 @@ fn whole(path: &Path, bytes: &[u8]) -> Result<(), String> {
     if let Some(old) = old {
         file.set_permissions(old).map_err(said)?;
     }
-    file.write_all(bytes).map_err(said)?;
+    for piece in bytes.chunks(PIECE) {
+        file.write_all(piece).map_err(said)?;
+    }
     draft.finish(&path).map_err(said)
 }
