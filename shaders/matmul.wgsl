@@ -13,13 +13,21 @@ fn load_a(j: Job, row: u32, k: u32) -> f32 {
     // always exists.
     let inside = row < params.m && k < j.k_end;
     let at = select(0u, j.a_offset + row * params.a_m + k * params.a_k, inside);
+//: if HALF
+    return select(0.0, to_half(a[at]), inside);
+//: else
     return select(0.0, a[at], inside);
+//: end
 }
 
 fn load_b(j: Job, k: u32, column: u32) -> f32 {
     let inside = column < params.n && k < j.k_end;
     let at = select(0u, j.b_offset + k * params.b_k + column * params.b_n, inside);
+//: if HALF
+    return select(0.0, to_half(b[at]), inside);
+//: else
     return select(0.0, b[at], inside);
+//: end
 }
 
 var<workgroup> small_a: array<f32, 256>;

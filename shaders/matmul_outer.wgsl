@@ -18,6 +18,14 @@ fn matmul_outer(
 //: if B_FOURS
         let four = four_of_b(at_b);
 //: else
+//: if HALF
+        let four = to_half4(vec4<f32>(
+            b[at_b],
+            b[at_b + params.b_n],
+            b[at_b + 2u * params.b_n],
+            b[at_b + 3u * params.b_n],
+        ));
+//: else
         let four = vec4<f32>(
             b[at_b],
             b[at_b + params.b_n],
@@ -25,10 +33,24 @@ fn matmul_outer(
             b[at_b + 3u * params.b_n],
         );
 //: end
+//: end
+//: if HALF
+        let own = to_half4(vec4<f32>(
+            a[at_a],
+            a[at_a + params.a_m],
+            a[at_a + 2u * params.a_m],
+            a[at_a + 3u * params.a_m],
+        ));
+        sum[0] += own.x * four;
+        sum[1] += own.y * four;
+        sum[2] += own.z * four;
+        sum[3] += own.w * four;
+//: else
         sum[0] += a[at_a] * four;
         sum[1] += a[at_a + params.a_m] * four;
         sum[2] += a[at_a + 2u * params.a_m] * four;
         sum[3] += a[at_a + 3u * params.a_m] * four;
+//: end
     }
     store4(j, row, column, sum[0]);
     store4(j, row + 1u, column, sum[1]);

@@ -442,6 +442,7 @@ fn made_up() -> Card {
         date: Some("2026-11-25".to_string()),
         quick: false,
         partial: false,
+        precision: Default::default(),
         sections: vec![
             Section {
                 name: "ops",

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Random, gpu};
 use wgrad::check::compare;
-use wgrad::graph::Target;
+use wgrad::graph::{Precision, Target};
 use wgrad::ops::matmul::{Candidate, Problem, candidates};
 use wgrad::plan::{Plan, PlanOptions};
 use wgrad::run::cpu;
@@ -28,6 +28,7 @@ impl Case {
             k,
             transpose_a,
             transpose_b,
+            precision: Precision::F32,
         }
     }
 

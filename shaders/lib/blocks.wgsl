@@ -13,7 +13,20 @@ fn texel(i: u32) -> vec2<u32> {
     return vec2<u32>(i % {IMAGE_WIDTH}u, i / {IMAGE_WIDTH}u);
 }
 
+//: if HALF
+// What is multiplied is rounded to float16 as it is read.
 fn four_of_a(at: u32) -> vec4<f32> {
+    return to_half4(stored_four_of_a(at));
+}
+
+fn four_of_b(at: u32) -> vec4<f32> {
+    return to_half4(stored_four_of_b(at));
+}
+
+fn stored_four_of_a(at: u32) -> vec4<f32> {
+//: else
+fn four_of_a(at: u32) -> vec4<f32> {
+//: end
 //: if A_IMAGE
     return textureLoad(a, texel(at / 4u));
 //: else
@@ -25,7 +38,11 @@ fn four_of_a(at: u32) -> vec4<f32> {
 //: end
 }
 
+//: if HALF
+fn stored_four_of_b(at: u32) -> vec4<f32> {
+//: else
 fn four_of_b(at: u32) -> vec4<f32> {
+//: end
 //: if B_IMAGE
     return textureLoad(b, texel(at / 4u));
 //: else

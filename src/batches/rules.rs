@@ -67,6 +67,7 @@ pub(super) fn of_op(
             Meaning::Product {
                 transpose_a,
                 transpose_b,
+                ..
             } => of_product([*transpose_a, *transpose_b], operands, output),
         },
     };

@@ -57,7 +57,7 @@ pub struct BenchArgs {
 }
 
 pub fn run(args: &BenchArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcome> {
-    let works = works(args)?;
+    let mut works = works(args)?;
     // What would fail at the end fails before anything is measured.
     let baseline = args.baseline.as_deref().map(Baseline::read).transpose()?;
     let json = args.export_json.as_deref().map(Export::to).transpose()?;
@@ -70,6 +70,9 @@ pub fn run(args: &BenchArgs, engine: &EngineArgs, as_json: bool) -> Result<Outco
                 .to_string(),
         ));
     };
+    for work in &mut works {
+        work.network = engine.with_precision(work.network.clone(), Some(&gpu));
+    }
     if let Some(folder) = &args.dump_shaders {
         dump(folder, &works, &gpu)?;
     }

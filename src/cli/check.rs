@@ -74,6 +74,7 @@ impl CheckArgs {
 
 pub fn run(args: &CheckArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcome> {
     if let Some(folder) = &args.cases {
+        engine.needs_f32("cases from elsewhere are held to PyTorch's float32 rule")?;
         grad::reading(folder);
     }
     let folder = args.cases.as_deref().map(Folder::read).transpose()?;
@@ -109,6 +110,10 @@ fn run_card(
         let gpu = gpu?;
         progress::doing(&format!("examining {}", gpu.adapter()));
         let mut teller = Teller::default();
+        let options = Options {
+            precision: engine.precision_on(Some(&gpu)),
+            ..options.clone()
+        };
         let mut card = card::examine(&gpu, &options, &mut |told| teller.tell(told))?;
         card.date = Some(today());
         if let Some(folder) = folder {

@@ -7,8 +7,7 @@ use wgrad::{Result, exercise};
 use super::{EngineArgs, Outcome, output, progress};
 
 pub fn run(engine: &EngineArgs, as_json: bool) -> Result<Outcome> {
-    let gpu = engine.open()?;
-    let prepared = exercise::problem()?.prepare()?;
+    let (_, prepared, gpu) = engine.prepare(exercise::problem()?)?;
     let detail = Detail {
         every_step: true,
         check: true,

@@ -90,12 +90,7 @@ pub(super) fn seed(text: &str) -> Result<Seed, String> {
 }
 
 pub fn run(args: &GradArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcome> {
-    let problem = read_problem(args)?;
-    let prepared = problem.prepare()?;
-    for warning in &prepared.warnings {
-        output::notice(warning);
-    }
-    let gpu = engine.open()?;
+    let (problem, prepared, gpu) = engine.prepare(read_problem(args)?)?;
     if gpu.is_none() {
         output::notice("--cpu: the CPU reference alone, in float64; nothing ran on a GPU");
     }

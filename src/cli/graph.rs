@@ -72,17 +72,20 @@ pub fn run(args: &GraphArgs, engine: &EngineArgs, as_json: bool) -> Result<Outco
         false => args.format.or(named).unwrap_or(Format::Text),
     };
     let file = args.output.as_deref().map(Export::to).transpose()?;
-    let problem = args.problem.read()?;
-    let prepared = problem.prepare()?;
-    for warning in &prepared.warnings {
-        output::notice(warning);
-    }
-    let mut drawn = Picture::of_problem(&prepared, args.backward || args.plan)?;
+    let mut problem = args.problem.read()?;
     // A picture of the graph alone needs no adapter.
-    let gpu = match args.values || args.plan {
-        true => engine.open()?,
-        false => None,
+    let (problem, prepared, gpu) = match args.values || args.plan {
+        true => engine.prepare(problem)?,
+        false => {
+            problem.network = engine.with_precision(problem.network, None);
+            let prepared = problem.prepare()?;
+            for warning in &prepared.warnings {
+                output::notice(warning);
+            }
+            (problem, prepared, None)
+        }
     };
+    let mut drawn = Picture::of_problem(&prepared, args.backward || args.plan)?;
     if args.values {
         let detail = Detail {
             every_step: true,

@@ -24,11 +24,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use wgrad::graph::Precision;
+use wgrad::nn::Network;
 use wgrad::nn::text::MAX_TEXT;
 use wgrad::plan::Plan;
 use wgrad::run::gpu::{
     AdapterDescription, Adapters, Backend, DeviceKind, Gpu, GpuOptions, Selection,
 };
+use wgrad::solution::{Prepared, Problem};
 use wgrad::tune::Tuned;
 use wgrad::{Error, Result, io};
 
@@ -168,6 +171,18 @@ struct EngineArgs {
     /// Take the kernels of a plain installation, not those that wgrad tune chose
     #[arg(long, global = true)]
     no_tune: bool,
+
+    /// Of products of matrices: f32, exact as everything else; or f16, operands
+    /// rounded to float16 and sums in float32, by an adapter's matrix units where it
+    /// has them
+    #[arg(
+        long,
+        global = true,
+        value_name = "f32|f16",
+        default_value = "f32",
+        hide_default_value = true
+    )]
+    precision: Precision,
 }
 
 fn folder(text: &str) -> Result<PathBuf, String> {
@@ -268,6 +283,7 @@ impl EngineArgs {
             pipeline_cache: self.cache_folder(),
             max_memory: self.max_memory,
             default_limits: self.default_limits,
+            matrix_units: self.precision.is_half(),
             ..GpuOptions::default()
         };
         progress::doing("opening the adapter");
@@ -330,6 +346,48 @@ impl EngineArgs {
                 output::notice(&reason);
                 None
             }
+        }
+    }
+
+    /// The precision of products of matrices on this device.
+    fn precision_on(&self, gpu: Option<&Gpu>) -> Precision {
+        match self.precision {
+            Precision::F32 => Precision::F32,
+            _ if gpu.is_some_and(|gpu| gpu.target().matrix_units) => Precision::F16Units,
+            _ => Precision::F16,
+        }
+    }
+
+    /// A network with products of the precision that was asked for.
+    fn with_precision(&self, network: Network, gpu: Option<&Gpu>) -> Network {
+        match self.precision_on(gpu) {
+            Precision::F32 => network,
+            precision => network.with_precision(precision),
+        }
+    }
+
+    /// A problem made ready for the device, which is opened if all is well with it.
+    fn prepare(&self, mut problem: Problem) -> Result<(Problem, Prepared, Option<Gpu>)> {
+        let mut prepared = problem.prepare()?;
+        for warning in &prepared.warnings {
+            output::notice(warning);
+        }
+        let gpu = self.open()?;
+        if self.precision.is_half() {
+            // What the adapter can do decides on the bound that is promised.
+            problem.network = self.with_precision(problem.network, gpu.as_ref());
+            prepared = problem.prepare()?;
+        }
+        Ok((problem, prepared, gpu))
+    }
+
+    /// Refuses another precision where it would mean nothing.
+    fn needs_f32(&self, why: &str) -> Result<()> {
+        match self.precision {
+            Precision::F32 => Ok(()),
+            _ => Err(Error::Text(format!(
+                "--precision f16 is not for this: {why}; leave it out"
+            ))),
         }
     }
 

@@ -29,12 +29,7 @@ pub struct ReportArgs {
 
 pub fn run(args: &ReportArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcome> {
     let file = args.output.as_deref().map(Export::to).transpose()?;
-    let problem = args.problem.read()?;
-    let prepared = problem.prepare()?;
-    for warning in &prepared.warnings {
-        output::notice(warning);
-    }
-    let gpu = engine.open()?;
+    let (problem, prepared, gpu) = engine.prepare(args.problem.read()?)?;
     let detail = Detail {
         every_step: true,
         check: true,

@@ -59,6 +59,7 @@ pub struct GradeArgs {
 }
 
 pub fn run(args: &SheetArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcome> {
+    engine.needs_f32("a sheet is worked by hand, or by a program that is held to exact values")?;
     let settings = Settings {
         seed: args.seed,
         layers: args.layers.clone(),

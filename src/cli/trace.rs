@@ -28,11 +28,8 @@ pub struct TraceArgs {
 
 pub fn run(args: &TraceArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcome> {
     let file = Export::to(&args.output)?;
-    let problem = args.problem.read()?;
-    for warning in problem.prepare()?.warnings {
-        output::notice(&warning);
-    }
-    let Some(gpu) = engine.open()? else {
+    let (problem, _, gpu) = engine.prepare(args.problem.read()?)?;
+    let Some(gpu) = gpu else {
         return Err(Error::Text(
             "--cpu has nothing to trace: a trace shows what an adapter does when; leave --cpu out"
                 .to_string(),

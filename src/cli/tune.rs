@@ -16,7 +16,7 @@ use wgrad::report::palette::{MISMATCH, PLAIN};
 use wgrad::report::text;
 use wgrad::run::gpu::AdapterDescription;
 use wgrad::tune::{self, Kernels, MARGIN, Options, Own, Quarantined, Tuned, Tuner, Verdict};
-use wgrad::{Error, Result};
+use wgrad::{Error, Gpu, Result};
 
 use super::{EngineArgs, Outcome, output, progress};
 
@@ -99,7 +99,7 @@ pub fn run(args: &TuneArgs, engine: &EngineArgs, as_json: bool) -> Result<Outcom
         .as_deref()
         .and_then(|folder| Tuned::load(folder, adapter).ok().flatten())
         .unwrap_or_else(|| Tuned::new(adapter));
-    let problems = problems(args, gpu.target())?;
+    let problems = problems(args, engine, &gpu)?;
     if problems.is_empty() {
         output::notice("no product here has more than one kernel: nothing to tune");
     }
@@ -187,12 +187,16 @@ impl Kernels for Only<'_> {
 }
 
 /// The products to tune, each once.
-fn problems(args: &TuneArgs, target: &Target) -> Result<Vec<Problem>> {
+fn problems(args: &TuneArgs, engine: &EngineArgs, gpu: &Gpu) -> Result<Vec<Problem>> {
     let mut problems = args.problem.clone();
+    for problem in problems.iter_mut().filter(|p| !p.precision.is_half()) {
+        problem.precision = engine.precision_on(Some(gpu));
+    }
     if problems.is_empty() {
-        for work in works(args)? {
+        for mut work in works(args)? {
+            work.network = engine.with_precision(work.network, Some(gpu));
             let (graph, outputs) = work.graph()?;
-            problems.extend(tune::products(&graph, &outputs, target)?);
+            problems.extend(tune::products(&graph, &outputs, gpu.target())?);
         }
     }
     let mut seen = Vec::new();

@@ -7,6 +7,7 @@
 
 pub mod image;
 mod op;
+mod precision;
 mod text;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ pub use op::{
     Bounded, Builder, Call, Cotangent, Kernel, Lowering, MapCall, Meaning, Op, Operand, Rule,
     Sample, Target, Values,
 };
+pub use precision::Precision;
 
 use crate::error::{Error, Result, ShapeError};
 use crate::shape::Shape;
@@ -131,6 +133,7 @@ pub struct Graph {
     nodes: Vec<Node>,
     labels: HashMap<String, NodeId>,
     role: Role,
+    precision: Precision,
 }
 
 impl Default for Graph {
@@ -148,7 +151,46 @@ impl Graph {
             nodes: Vec::new(),
             labels: HashMap::new(),
             role: Role::Forward,
+            precision: Precision::F32,
         }
+    }
+
+    /// An empty graph whose products of matrices are of this precision, those of
+    /// gradients included. All else stays in float32.
+    ///
+    /// ```
+    /// use wgrad::graph::{Graph, Precision};
+    ///
+    /// let mut g = Graph::with_precision(Precision::F16);
+    /// let x = g.input("x", &[3, 2])?;
+    /// let w = g.parameter("w", &[5, 2])?;
+    /// let z = g.linear(x, w, None)?;
+    /// let product = g.node(z)?.op().unwrap().to_string();
+    /// assert_eq!(product, "matmul[transpose_b,f16]");
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    pub fn with_precision(precision: Precision) -> Graph {
+        Graph {
+            precision,
+            ..Graph::new()
+        }
+    }
+
+    /// The precision of its products of matrices.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Runs `build` with every new product of this precision.
+    pub(crate) fn in_precision<T>(
+        &mut self,
+        precision: Precision,
+        build: impl FnOnce(&mut Graph) -> Result<T>,
+    ) -> Result<T> {
+        let before = std::mem::replace(&mut self.precision, precision);
+        let result = build(self);
+        self.precision = before;
+        result
     }
 
     /// A leaf whose value is given at each run.

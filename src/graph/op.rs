@@ -8,7 +8,7 @@ use std::fmt::{Debug, Display};
 
 use ndarray::{ArrayD, ArrayViewD};
 
-use super::{Graph, NodeId};
+use super::{Graph, NodeId, Precision};
 use crate::error::{Result, ShapeError};
 use crate::shape::Shape;
 
@@ -100,6 +100,8 @@ pub enum Meaning {
         transpose_a: bool,
         /// Swap the last two axes of input 1.
         transpose_b: bool,
+        /// How the elements of both are taken.
+        precision: Precision,
     },
     /// The sum of input 0 over `axes`, which are removed from the shape.
     Sum {
@@ -134,6 +136,9 @@ pub struct Target {
     pub image_side: Option<u32>,
     /// Whether kernels may write these images too, and read what they wrote.
     pub image_writes: bool,
+    /// Whether kernels may use matrix units that multiply 16 by 16 float16 numbers
+    /// by as many and add float32 sums; subgroups then have 32 invocations.
+    pub matrix_units: bool,
     /// Kernels to take in place of an op's own choice, as measured for this
     /// device: the op's name for a problem (`matmul 256x512x784 nt`, or `matmul`
     /// for all) and its name for the kernel. What an op does not offer for a
@@ -155,6 +160,7 @@ impl Default for Target {
             binding_bytes: 128 << 20,
             image_side: None,
             image_writes: false,
+            matrix_units: false,
             choices: BTreeMap::new(),
             quarantined: BTreeSet::new(),
         }

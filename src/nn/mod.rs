@@ -38,7 +38,7 @@ pub use source::Place;
 use source::{Source, quoted, suggestion};
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, NodeId, Precision};
 use crate::shape::Shape;
 
 /// A checked network: layers applied one after the other.
@@ -48,6 +48,8 @@ use crate::shape::Shape;
 #[derive(Clone, PartialEq, Debug)]
 pub struct Network {
     parts: Vec<Part>,
+    /// Of its products; that of the graph where nothing else was asked for.
+    precision: Option<Precision>,
 }
 
 /// One layer of a network.
@@ -207,7 +209,39 @@ impl Network {
             }
             parts.push(part);
         }
-        Ok(Network { parts })
+        Ok(Network {
+            parts,
+            precision: None,
+        })
+    }
+
+    /// The same network with products of matrices of this precision, forward and in
+    /// its gradients; all else is in float32. Its text does not say so.
+    ///
+    /// ```
+    /// use wgrad::graph::{Graph, Precision};
+    /// use wgrad::nn::Network;
+    ///
+    /// let network = Network::parse("Linear(4, 2, bias=False)")?.with_precision(Precision::F16);
+    /// let mut g = Graph::new();
+    /// let x = g.input("x", &[16, 4])?;
+    /// let built = network.build(&mut g, x)?;
+    /// let product = g.node(built.output)?.op().unwrap().to_string();
+    /// assert_eq!(product, "matmul[transpose_b,f16]");
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Network {
+        Network {
+            precision: Some(precision),
+            ..self
+        }
+    }
+
+    /// The precision of its products of matrices, if it is not that of the graph it
+    /// is built into.
+    pub fn precision(&self) -> Option<Precision> {
+        self.precision
     }
 
     /// The layers, in order.
@@ -249,6 +283,11 @@ impl Network {
     /// [`Error::Shape`], naming the layer, for an input that does not fit;
     /// [`Error::Graph`] if `g` has a node of one of these labels already.
     pub fn build(&self, g: &mut Graph, x: NodeId) -> Result<Built> {
+        let precision = self.precision.unwrap_or(g.precision());
+        g.in_precision(precision, |g| self.build_parts(g, x))
+    }
+
+    fn build_parts(&self, g: &mut Graph, x: NodeId) -> Result<Built> {
         let mut parameters = Vec::new();
         let mut layers = Vec::with_capacity(self.parts.len());
         let mut output = x;

@@ -7,6 +7,7 @@
 //! has work for every core.
 
 mod choice;
+mod half;
 mod kernel;
 
 use std::fmt;
@@ -18,15 +19,15 @@ use super::map::{FLUSH, ULP, expect_inputs};
 use super::reduce;
 use crate::error::{Result, ShapeError};
 use crate::graph::{
-    Bounded, Call, Cotangent, Graph, Lowering, Meaning, NodeId, Op, Operand, Rule, Sample, Target,
-    Values,
+    Bounded, Call, Cotangent, Graph, Lowering, Meaning, NodeId, Op, Operand, Precision, Rule,
+    Sample, Target, Values,
 };
 use crate::number;
 use crate::shape::{MAX_RANK, Shape};
 
 pub use choice::{Candidate, Problem, candidates};
 pub(crate) use kernel::{BLOCK, depth};
-use kernel::{Side, choose, kernel, part_length};
+use kernel::{Side, choose, kernel, part_length, roundings};
 
 const SOURCE: &str = include_str!("../../shaders/matmul.wgsl");
 
@@ -38,20 +39,27 @@ pub static FAMILY: Family = Family {
     samples,
 };
 
-/// `matmul[transpose_a,transpose_b]` of the last two axes.
+/// `matmul[transpose_a,transpose_b,f16]` of the last two axes.
 #[derive(Clone, Copy, Debug)]
 struct Matmul {
     transpose_a: bool,
     transpose_b: bool,
+    precision: Precision,
 }
 
 impl fmt::Display for Matmul {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.transpose_a, self.transpose_b) {
-            (false, false) => write!(f, "matmul"),
-            (true, false) => write!(f, "matmul[transpose_a]"),
-            (false, true) => write!(f, "matmul[transpose_b]"),
-            (true, true) => write!(f, "matmul[transpose_a,transpose_b]"),
+        let precision = self.precision.to_string();
+        let settings = [
+            (self.transpose_a, "transpose_a"),
+            (self.transpose_b, "transpose_b"),
+            (self.precision.is_half(), &precision),
+        ];
+        let on = settings.iter().filter(|(on, _)| *on);
+        let on: Vec<&str> = on.map(|(_, name)| *name).collect();
+        match on[..] {
+            [] => write!(f, "matmul"),
+            _ => write!(f, "matmul[{}]", on.join(",")),
         }
     }
 }
@@ -108,6 +116,17 @@ impl Matmul {
                 )
             })?;
         Ok(Sizes { batch, m, n, k: ka })
+    }
+
+    fn problem(&self, m: usize, n: usize, k: usize) -> Problem {
+        Problem {
+            m,
+            n,
+            k,
+            transpose_a: self.transpose_a,
+            transpose_b: self.transpose_b,
+            precision: self.precision,
+        }
     }
 
     /// The product over broadcast batches, given that of two matrices.
@@ -174,7 +193,8 @@ impl Op for Matmul {
     }
 
     fn eval(&self, inputs: &[ArrayViewD<'_, f64>]) -> ArrayD<f64> {
-        self.batched(&inputs[0], &inputs[1])
+        let [a, b] = [0, 1].map(|i| half::taken(self.precision, &inputs[i]));
+        self.batched(&a.view(), &b.view())
     }
 
     fn error(&self, inputs: &[Bounded<'_>], output: &ArrayD<f64>) -> ArrayD<f64> {
@@ -182,22 +202,24 @@ impl Op for Matmul {
             return ArrayD::from_elem(output.raw_dim(), f64::INFINITY);
         };
         // Sizes as `infer` found them.
-        let k = self
+        let (m, n, k) = self
             .sizes(a.value.shape(), b.value.shape())
-            .map_or(0, |sizes| sizes.k);
-        let size_a = a.value.mapv(f64::abs);
-        let size_b = b.value.mapv(f64::abs);
+            .map_or((0, 0, 0), |sizes| (sizes.m, sizes.n, sizes.k));
+        let size_a = half::taken(self.precision, &a.value).mapv_into(f64::abs);
+        let size_b = half::taken(self.precision, &b.value).mapv_into(f64::abs);
+        let error_a = half::error(self.precision, a);
+        let error_b = half::error(self.precision, b);
         let exact = self.batched(&size_a.view(), &size_b.view());
-        let is_exact = |x: &Bounded<'_>| x.error.iter().all(|&e| e == 0.0);
-        let largest = if is_exact(a) && is_exact(b) {
+        let is_exact = |error: &ArrayD<f64>| error.iter().all(|&e| e == 0.0);
+        let largest = if is_exact(&error_a) && is_exact(&error_b) {
             exact.clone()
         } else {
-            let most_a = &size_a + &a.error;
-            let most_b = &size_b + &b.error;
+            let most_a = &size_a + &error_a;
+            let most_b = &size_b + &error_b;
             self.batched(&most_a.view(), &most_b.view())
         };
-        // One rounding for the product, one for each addition on the path.
-        let rounding = (depth(k, output.len()) + 1) as f64 * ULP / 2.0;
+        let problem = self.problem(m, n, k);
+        let rounding = roundings(&problem, output.len()) as f64 * ULP / 2.0;
         let mut error = exact;
         Zip::from(&mut error).and(&largest).for_each(|e, &most| {
             *e = (most - *e).max(0.0) + most * rounding + k as f64 * FLUSH;
@@ -211,14 +233,14 @@ impl Op for Matmul {
         let (ta, tb) = (self.transpose_a, self.transpose_b);
         // C = op(A) op(B): dop(A) = dC op(B)^T, dop(B) = op(A)^T dC.
         let da = if ta {
-            g.matmul_with(b, cotangent, tb, true)?
+            g.matmul_in(self.precision, [b, cotangent], [tb, true])?
         } else {
-            g.matmul_with(cotangent, b, false, !tb)?
+            g.matmul_in(self.precision, [cotangent, b], [false, !tb])?
         };
         let db = if tb {
-            g.matmul_with(cotangent, a, true, ta)?
+            g.matmul_in(self.precision, [cotangent, a], [true, ta])?
         } else {
-            g.matmul_with(a, cotangent, !ta, false)?
+            g.matmul_in(self.precision, [a, cotangent], [!ta, false])?
         };
         let shape_a = g.shape(a)?.clone();
         let shape_b = g.shape(b)?.clone();
@@ -236,13 +258,7 @@ impl Op for Matmul {
             .expect("shapes fit, as inferred");
         let Sizes { batch, m, n, k } = sizes;
         let outputs = output.numel();
-        let problem = Problem {
-            m,
-            n,
-            k,
-            transpose_a: self.transpose_a,
-            transpose_b: self.transpose_b,
-        };
+        let problem = self.problem(m, n, k);
         let candidate = choose(&problem, target);
         let mut sides = [
             Side::of(a, self.transpose_a, &batch, m),
@@ -284,7 +300,7 @@ impl Op for Matmul {
             Operand::Scratch(0)
         };
         let mut calls = vec![Call {
-            kernel: kernel(candidate, left, right, k, target),
+            kernel: kernel(candidate, [left, right], &problem, target),
             params,
             inputs: order.map(Operand::Input).to_vec(),
             output: product,
@@ -309,6 +325,7 @@ impl Op for Matmul {
             meaning: Meaning::Product {
                 transpose_a: self.transpose_a,
                 transpose_b: self.transpose_b,
+                precision: self.precision,
             },
         }
     }
@@ -316,7 +333,10 @@ impl Op for Matmul {
     fn explain(&self) -> Rule {
         let side = |slot: &str, transpose: bool| {
             let mark = if transpose { "ᵀ" } else { "" };
-            format!("{{{slot}}}{mark}")
+            match self.precision.is_half() {
+                true => format!("f16({{{slot}}}){mark}"),
+                false => format!("{{{slot}}}{mark}"),
+            }
         };
         let (ta, tb) = (self.transpose_a, self.transpose_b);
         // As in `vjp`: the cotangent times the other side, turned where it must be.
@@ -350,7 +370,12 @@ impl Op for Matmul {
                 .map(|(&i, &size)| if size == 1 { 0 } else { i })
                 .collect();
             at.extend([i, j]);
-            x.get(IxDyn(&at)).copied().unwrap_or(f32::NAN)
+            let value = x.get(IxDyn(&at)).copied().unwrap_or(f32::NAN);
+            match self.precision.is_half() {
+                // A float16 is a float32.
+                true => half::round(f64::from(value)) as f32,
+                false => value,
+            }
         };
         let k = a.shape()[a.ndim() - if self.transpose_a { 2 } else { 1 }];
         number::show_sum((0..k).map(|i| {
@@ -419,11 +444,23 @@ impl Graph {
         transpose_a: bool,
         transpose_b: bool,
     ) -> Result<NodeId> {
+        self.matmul_in(self.precision(), [a, b], [transpose_a, transpose_b])
+    }
+
+    /// As [`matmul_with`](Graph::matmul_with), in another precision than that of
+    /// the graph.
+    pub fn matmul_in(
+        &mut self,
+        precision: Precision,
+        operands: [NodeId; 2],
+        [transpose_a, transpose_b]: [bool; 2],
+    ) -> Result<NodeId> {
         let op = Matmul {
             transpose_a,
             transpose_b,
+            precision,
         };
-        self.apply(op, &[a, b])
+        self.apply(op, &operands)
     }
 }
 

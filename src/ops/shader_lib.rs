@@ -20,6 +20,11 @@ pub const PRODUCT: &str = include_str!("../../shaders/lib/product.wgsl");
 /// Blocks of four by four elements of a product's operands; needs [`PRODUCT`].
 /// A template.
 pub const BLOCKS: &str = include_str!("../../shaders/lib/blocks.wgsl");
+/// `to_half` and `to_half4`: a float32 rounded to float16, for [`BLOCKS`] and
+/// kernels with the setting HALF.
+pub const HALF: &str = include_str!("../../shaders/lib/half.wgsl");
+/// What a kernel enables that uses an adapter's matrix units; it must come first.
+pub const UNITS: &str = include_str!("../../shaders/lib/units.wgsl");
 /// `divided`: a sum by its number of terms.
 pub const DIVIDE: &str = include_str!("../../shaders/lib/divide.wgsl");
 /// The parameters of a sum, and the places of its terms.

@@ -7,7 +7,7 @@ use super::order::{Item, Order};
 use super::rows::Region;
 use super::{cse, masks};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Kind, Lowering, Meaning, Node, NodeId, Target};
+use crate::graph::{Graph, Kind, Lowering, Meaning, Node, NodeId, Precision, Target};
 use crate::ops::arithmetic::MUL;
 use crate::shape::Shape;
 
@@ -198,6 +198,7 @@ fn is_outer_product(lowering: &Lowering, inputs: &[&Shape]) -> bool {
             Meaning::Product {
                 transpose_a: false,
                 transpose_b: false,
+                precision: Precision::F32,
             },
         ..
     } = lowering

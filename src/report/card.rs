@@ -73,8 +73,13 @@ fn alone(card: &Card, section: &Section, check: &Check) -> String {
         return "wgrad check --cases DIR, with this case alone in its cases.json".to_string();
     }
     let quick = if card.quick { " --quick" } else { "" };
+    let half = if card.precision.is_half() {
+        " --precision f16"
+    } else {
+        ""
+    };
     format!(
-        "wgrad check{quick} --only {} --adapter {}",
+        "wgrad check{quick}{half} --only {} --adapter {}",
         check.name, card.adapter.index
     )
 }
@@ -119,6 +124,7 @@ const FACT: usize = 27;
 #[cfg(feature = "cli")]
 pub fn text(card: &Card) -> String {
     let mut out = super::adapter_lines(&card.adapter);
+    out.push_str(&super::precision_line(card.precision));
     for section in &card.sections {
         let name = section.name.to_uppercase();
         let _ = writeln!(out, "\n{HEADING}{name}{PLAIN}  {}\n", section.title);
@@ -210,7 +216,7 @@ pub fn json(card: &Card) -> Value {
         .facts
         .iter()
         .map(|f| make!({ "name": f.name, "found": f.found, "wgrad": f.answer }));
-    make!({
+    let mut all = make!({
         "adapter": adapter(&card.adapter),
         "wgrad": env!("CARGO_PKG_VERSION"),
         "date": card.date,
@@ -223,7 +229,11 @@ pub fn json(card: &Card) -> Value {
         "skipped": skipped.collect::<Vec<_>>(),
         "driver": facts.collect::<Vec<_>>(),
         "what_to_do": (!card.passed()).then_some(WHAT_TO_DO),
-    })
+    });
+    if card.precision.is_half() {
+        all["precision"] = super::json::precision(card.precision);
+    }
+    all
 }
 
 /// A cell of a Markdown table.
@@ -242,6 +252,9 @@ pub fn markdown(card: &Card) -> String {
             .as_ref()
             .map_or(String::new(), |date| format!(", {date}"))
     );
+    if card.precision.is_half() {
+        let _ = writeln!(out, "\nMatrix products: {}.", card.precision.describe());
+    }
     for section in &card.sections {
         let _ = writeln!(out, "\n## {}\n\n{}\n", section.name, section.title);
         let _ = writeln!(out, "| {} | worst |", HEADS.join(" | "));

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Report;
 use crate::check::Comparison;
 use crate::exercise::Match;
-use crate::graph::Role;
+use crate::graph::{Precision, Role};
 use crate::run::gpu::AdapterDescription;
 use crate::solution::{Engine, Named};
 use crate::tensor::Tensor;
@@ -28,6 +28,14 @@ pub fn adapter(d: &AdapterDescription) -> Value {
         "max_buffer_size": d.max_buffer,
         "max_compute_invocations_per_workgroup": d.max_invocations,
         "max_compute_workgroup_storage_size": d.workgroup_memory,
+    })
+}
+
+/// The precision of products of matrices, where it is not float32.
+pub(super) fn precision(precision: Precision) -> Value {
+    json!({
+        "matrix_products": precision.to_string(),
+        "meaning": precision.describe(),
     })
 }
 

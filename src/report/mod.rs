@@ -35,6 +35,8 @@ use crate::check::cases::close;
 use crate::check::ulps;
 use crate::exercise::{Figure, Match};
 #[cfg(feature = "cli")]
+use crate::graph::Precision;
+#[cfg(feature = "cli")]
 use crate::run::gpu::AdapterDescription;
 use crate::solution::{Engine, Solution, Step};
 use crate::trace::Finding;
@@ -160,4 +162,16 @@ impl Report {
 fn adapter_lines(d: &AdapterDescription) -> String {
     let (name, kind, backend, driver) = (&d.name, &d.kind, &d.backend, &d.driver);
     format!("adapter  {name}\n         {kind}, {backend}, driver {driver}\n")
+}
+
+/// The precision of products of matrices, where it is not float32.
+#[cfg(feature = "cli")]
+fn precision_line(precision: Precision) -> String {
+    match precision {
+        Precision::F32 => String::new(),
+        half => {
+            let text = format!("matrix products: {}", half.describe());
+            format!("products {}\n", table::hanging(&text, 9))
+        }
+    }
 }

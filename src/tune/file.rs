@@ -260,6 +260,7 @@ mod tests {
             k,
             transpose_a: false,
             transpose_b: true,
+            precision: crate::graph::Precision::F32,
         };
         let trials = trials.iter().map(|&(candidate, seconds)| Trial {
             candidate,

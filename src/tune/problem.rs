@@ -2,7 +2,7 @@
 //! one that is named; and the sizes at which a kernel must prove itself.
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Lowering, Meaning, NodeId, Target};
+use crate::graph::{Graph, Lowering, Meaning, NodeId, Precision, Target};
 use crate::ops::matmul::{Candidate, Problem, candidates};
 use crate::plan::Plan;
 use crate::shape::Shape;
@@ -54,10 +54,12 @@ fn product(graph: &Graph, id: NodeId, target: &Target) -> Result<Option<Problem>
     }
     let lowering = op.lower(&inputs, graph.shape(id)?, target);
     let Lowering::Calls {
-        meaning: Meaning::Product {
-            transpose_a,
-            transpose_b,
-        },
+        meaning:
+            Meaning::Product {
+                transpose_a,
+                transpose_b,
+                precision,
+            },
         ..
     } = lowering
     else {
@@ -74,6 +76,7 @@ fn product(graph: &Graph, id: NodeId, target: &Target) -> Result<Option<Problem>
         k,
         transpose_a,
         transpose_b,
+        precision,
     }))
 }
 
@@ -91,8 +94,11 @@ pub fn parse(text: &str) -> Result<Problem> {
         ))
     };
     let words: Vec<&str> = text.split_whitespace().collect();
-    let (sizes, turns) = match words[..] {
-        ["matmul", sizes, turns] | [sizes, turns] => (sizes, turns),
+    let words = words.strip_prefix(&["matmul"]).unwrap_or(&words);
+    let (sizes, turns, precision) = match *words {
+        [sizes, turns] => (sizes, turns, Precision::F32),
+        [sizes, turns, "f16"] => (sizes, turns, Precision::F16),
+        [sizes, turns, "f16,units"] => (sizes, turns, Precision::F16Units),
         _ => return Err(wrong("it needs two words")),
     };
     let sizes: Option<Vec<usize>> = sizes.split('x').map(|s| s.parse().ok()).collect();
@@ -123,6 +129,7 @@ pub fn parse(text: &str) -> Result<Problem> {
         k: *k,
         transpose_a,
         transpose_b,
+        precision,
     })
 }
 
@@ -165,6 +172,8 @@ mod tests {
             "matmul 256x512x784 nt",
             "matmul 1x2x3 nn",
             "matmul 4x5x6 tt",
+            "matmul 4x5x6 nt f16",
+            "matmul 4x5x6 tn f16,units",
         ] {
             assert_eq!(parse(name).unwrap().to_string(), name);
             assert_eq!(parse(&name[7..]).unwrap().to_string(), name);

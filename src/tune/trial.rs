@@ -53,7 +53,8 @@ impl Subject {
         let mut graph = Graph::new();
         let a = graph.input("a", &turned(problem.transpose_a, [m, k]))?;
         let b = graph.input("b", &turned(problem.transpose_b, [k, n]))?;
-        let mut output = graph.matmul_with(a, b, problem.transpose_a, problem.transpose_b)?;
+        let turns = [problem.transpose_a, problem.transpose_b];
+        let mut output = graph.matmul_in(problem.precision, [a, b], turns)?;
         let mut leaves = vec![("a", a), ("b", b)];
         if followed {
             let bias = graph.input("bias", &[n])?;

@@ -26,7 +26,7 @@ pub(super) fn examine(examiner: &mut Examiner<'_>) -> Result<Section> {
             continue;
         }
         examiner.progress(&format!("{} again and again", net.name));
-        let step = net.step(net.batches(true)[0])?;
+        let step = net.step(net.batches(true)[0], examiner.options.precision)?;
         let wanted: Vec<NodeId> = step.parts.iter().map(|p| p.1).collect();
         let target = examiner.gpu.target();
         // A plain run, and one with a kernel for each op: other kernels.

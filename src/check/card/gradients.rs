@@ -9,7 +9,7 @@ use super::{Examiner, Failure, Section};
 use crate::autodiff::gradient;
 use crate::check::difference::{self, WideFeeds};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, NodeId, Precision};
 use crate::ops;
 use crate::run::{Feeds, cpu};
 use crate::tensor::Tensor;
@@ -43,7 +43,7 @@ pub(super) fn examine(examiner: &mut Examiner<'_>) -> Result<Section> {
                 .iter()
                 .map(|d| d.iter().product::<usize>())
                 .sum();
-            let built = Built::new(&sample)?;
+            let built = Built::new(&sample, Precision::F32)?;
             let Some(op) = built.op().filter(|op| examiner.wants(op)) else {
                 continue;
             };

@@ -29,7 +29,7 @@ pub(super) fn examine(examiner: &mut Examiner<'_>) -> Result<Section> {
             continue;
         }
         examiner.progress(&format!("{} side by side", net.name));
-        let step = net.step(net.batches(true)[0])?;
+        let step = net.step(net.batches(true)[0], examiner.options.precision)?;
         let mut done: Vec<Plan> = Vec::new();
         let wanted: Vec<NodeId> = step.parts.iter().map(|p| p.1).collect();
         let own = examiner.gpu.target();

@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use super::cases::Verdict;
 use super::{Comparison, Worst};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, NodeId, Precision};
 use crate::number::escaped;
 use crate::plan::Plan;
 use crate::run::gpu::{AdapterDescription, Gpu};
@@ -40,6 +40,8 @@ pub struct Options {
     pub quick: bool,
     /// Every float32 there is for each elementary function: minutes a function.
     pub exhaustive: bool,
+    /// Of products of matrices, where the adapter computes them.
+    pub precision: Precision,
     /// The checks to make, by name ([`Check::name`]); none named: all.
     pub only: Vec<String>,
     /// Where an exhaustive sweep keeps how far it has come, so that one that was
@@ -110,6 +112,8 @@ pub struct Card {
     pub quick: bool,
     /// Whether only some checks were asked for.
     pub partial: bool,
+    /// Of the products of matrices in it.
+    pub precision: Precision,
     /// What was checked.
     pub sections: Vec<Section>,
     /// What was not, and why.
@@ -338,6 +342,7 @@ pub fn examine(gpu: &Gpu, options: &Options, tell: &mut dyn FnMut(Progress<'_>))
         date: None,
         quick: options.quick,
         partial: !options.only.is_empty(),
+        precision: options.precision,
         sections,
         skipped: skipped::skipped(gpu, options)?,
         facts: facts::ask(gpu)?,

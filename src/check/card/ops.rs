@@ -8,7 +8,7 @@ use super::values::{Filling, Random};
 use super::{Examiner, Section};
 use crate::autodiff::vjp;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, NodeId, Sample};
+use crate::graph::{Graph, NodeId, Precision, Sample};
 use crate::ops;
 
 /// One below, at and above the sizes of vectors, subgroups and workgroups; and
@@ -33,8 +33,8 @@ pub(super) struct Built {
 }
 
 impl Built {
-    pub fn new(sample: &Sample) -> Result<Built> {
-        let mut graph = Graph::new();
+    pub fn new(sample: &Sample, precision: Precision) -> Result<Built> {
+        let mut graph = Graph::with_precision(precision);
         let mut leaves = Vec::new();
         for (i, dims) in sample.shapes.iter().enumerate() {
             leaves.push(graph.input(&format!("x{i}"), dims)?);
@@ -66,7 +66,7 @@ pub(super) fn examine(examiner: &mut Examiner<'_>) -> Result<Section> {
         }
         let mut seen = BTreeSet::new();
         for (n, mut sample) in (family.samples)().into_iter().enumerate() {
-            let built = Built::new(&sample)?;
+            let built = Built::new(&sample, examiner.options.precision)?;
             let Some(op) = built.op().filter(|op| examiner.wants(op)) else {
                 continue;
             };
@@ -94,7 +94,7 @@ fn on_sample(
         mut graph,
         leaves,
         output,
-    } = Built::new(sample)?;
+    } = Built::new(sample, examiner.options.precision)?;
     let dims = graph.shape(output)?.dims().to_vec();
     let cotangent = graph.input("cotangent", &dims)?;
     let mut parts = vec![("forward".to_string(), output)];
@@ -143,7 +143,7 @@ fn on_sample(
 fn takes_any_length(sample: &mut Sample) -> bool {
     let mut shapes = vec![vec![29]; sample.shapes.len()];
     std::mem::swap(&mut shapes, &mut sample.shapes);
-    let kept = Built::new(sample).is_ok_and(|b| {
+    let kept = Built::new(sample, Precision::F32).is_ok_and(|b| {
         b.graph
             .shape(b.output)
             .is_ok_and(|shape| shape.dims() == [29])
@@ -175,7 +175,7 @@ fn lengths(
         for dims in &mut sample.shapes {
             *dims = vec![length];
         }
-        let Built { graph, output, .. } = Built::new(sample)?;
+        let Built { graph, output, .. } = Built::new(sample, Precision::F32)?;
         let feeds = filling.feeds(sample, random)?;
         let subject = Subject {
             name: op,

@@ -80,7 +80,7 @@ fn each_kernel(
 ) -> Result<()> {
     let a = [batch, &if transpose_a { [k, m] } else { [m, k] }].concat();
     let b = if transpose_b { [n, k] } else { [k, n] };
-    let mut graph = Graph::new();
+    let mut graph = Graph::with_precision(examiner.options.precision);
     let x = graph.input("x0", &a)?;
     let y = graph.input("x1", &b)?;
     let c = graph.matmul_with(x, y, transpose_a, transpose_b)?;
@@ -90,6 +90,7 @@ fn each_kernel(
         k,
         transpose_a,
         transpose_b,
+        precision: graph.precision(),
     };
     let feeds = [
         ("x0".to_string(), random.tensor(&a, (-1.0, 1.0))?),
@@ -155,7 +156,7 @@ fn one(
     sample: &Sample,
     random: &mut Random,
 ) -> Result<()> {
-    let built = super::ops::Built::new(sample)?;
+    let built = super::ops::Built::new(sample, examiner.options.precision)?;
     for filling in [Filling::Random, Filling::Swamped] {
         let feeds = filling.feeds(sample, random)?;
         let subject = Subject {

@@ -6,7 +6,7 @@ use super::values::Random;
 use super::{Examiner, Section};
 use crate::autodiff::gradient;
 use crate::error::Result;
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, NodeId, Precision};
 use crate::nn::{Loss, Network};
 use crate::run::Feeds;
 
@@ -59,10 +59,10 @@ pub(super) struct Step {
 }
 
 impl Net {
-    pub fn step(&self, batch: usize) -> Result<Step> {
+    pub fn step(&self, batch: usize, precision: Precision) -> Result<Step> {
         let network = Network::parse(self.text)?;
         let loss = Loss::parse(self.loss)?;
-        let mut graph = Graph::new();
+        let mut graph = Graph::with_precision(precision);
         let mut random = Random::new(batch as u64);
         let mut feeds = Feeds::new();
         let (takes, gives) = (network.in_features(), network.out_features());
@@ -110,7 +110,7 @@ pub(super) fn examine(examiner: &mut Examiner<'_>) -> Result<Section> {
         }
         examiner.progress(net.name);
         for &batch in net.batches(examiner.options.quick) {
-            let step = net.step(batch)?;
+            let step = net.step(batch, examiner.options.precision)?;
             let subject = Subject {
                 name: net.name,
                 graph: &step.graph,

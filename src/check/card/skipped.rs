@@ -4,6 +4,7 @@
 
 use super::{Options, facts};
 use crate::error::Result;
+use crate::graph::Precision;
 use crate::run::gpu::Gpu;
 
 /// Something that was not checked.
@@ -45,6 +46,24 @@ pub(super) fn skipped(gpu: &Gpu, options: &Options) -> Result<Vec<Skip>> {
         skip(
             "subnormal arguments and results of the elementary functions",
             "the device makes them zero where it only copies them".to_string(),
+        );
+    }
+    match options.precision {
+        Precision::F32 => {}
+        Precision::F16 => skip(
+            "matmul_cooperative",
+            "no matrix units of 16 by 16 float16 numbers with float32 sums, and subgroups of 32"
+                .to_string(),
+        ),
+        Precision::F16Units => {}
+    }
+    if options.precision.is_half() {
+        skip(
+            "the rules of products in float16 against central differences, and products in row \
+             programs and workgroup programs",
+            "rounding has no derivative: the rule is that of a product, and is checked in float32; \
+             such products have kernels of their own"
+                .to_string(),
         );
     }
     if options.quick {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::graph::Target;
+use crate::graph::{Precision, Target};
 
 /// One product of two matrices, as far as the choice of a kernel goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,14 +18,21 @@ pub struct Problem {
     pub transpose_a: bool,
     /// Whether B lies in memory with the inner axis last.
     pub transpose_b: bool,
+    /// How the operands are taken.
+    pub precision: Precision,
 }
 
-/// The problem's name in [`Target::choices`]: `matmul 256x512x784 nt`.
+/// The problem's name in [`Target::choices`]: `matmul 256x512x784 nt`, and `f16`
+/// or `f16,units` behind it where operands are rounded.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let turn = |on: bool| if on { 't' } else { 'n' };
         let (a, b) = (turn(self.transpose_a), turn(self.transpose_b));
-        write!(f, "matmul {}x{}x{} {a}{b}", self.m, self.n, self.k)
+        write!(f, "matmul {}x{}x{} {a}{b}", self.m, self.n, self.k)?;
+        match self.precision {
+            Precision::F32 => Ok(()),
+            other => write!(f, " {other}"),
+        }
     }
 }
 
@@ -53,6 +60,13 @@ pub enum Candidate {
         /// How much of the inner axis a slice has.
         depth: u32,
     },
+    /// `matmul_cooperative`: blocks of 16 by 16 by an adapter's matrix units.
+    Cooperative {
+        /// Subgroups of a workgroup, down and across its tile.
+        subgroups: [u32; 2],
+        /// Blocks of a subgroup, down and across.
+        blocks: [u32; 2],
+    },
     /// `matmul_16`: tiles of 16 by 16, an element an invocation.
     Small,
     /// `matmul_rows`: a row an invocation, at most 4 columns.
@@ -77,6 +91,7 @@ impl fmt::Display for Candidate {
                 write!(f, "matmul_subgroup{images} {rows}x{columns}")
             }
             Candidate::Tiled { depth, .. } => write!(f, "matmul_tiled {rows}x{columns}x{depth}"),
+            Candidate::Cooperative { .. } => write!(f, "matmul_cooperative {rows}x{columns}"),
             _ => f.write_str(self.entry()),
         }
     }
@@ -88,6 +103,7 @@ impl Candidate {
         match self {
             Candidate::Subgroup { .. } => "matmul_subgroup",
             Candidate::Tiled { .. } => "matmul_tiled",
+            Candidate::Cooperative { .. } => "matmul_cooperative",
             Candidate::Small => "matmul_16",
             Candidate::Rows => "matmul_rows",
             Candidate::Vector { .. } => "matmul_vector",
@@ -111,6 +127,9 @@ impl Candidate {
                 column_blocks,
                 ..
             } => [64 * row_blocks, 64 * column_blocks],
+            Candidate::Cooperative { subgroups, blocks } => {
+                [0, 1].map(|i| 16 * subgroups[i] * blocks[i])
+            }
             Candidate::Small => [16, 16],
             Candidate::Rows => [64, 4],
             Candidate::Vector { lanes } => [4 * lanes, 1],
@@ -141,6 +160,16 @@ impl Candidate {
                 // Two slices of each operand.
                 let bytes = 2 * 4 * depth * 64 * (row_blocks + column_blocks);
                 target.workgroup_invocations >= 256 && target.workgroup_bytes >= bytes
+            }
+            Candidate::Cooperative { subgroups, .. } => {
+                let [rows, columns] = self.tile().map(|size| size as u32);
+                let subgroups = subgroups[0] * subgroups[1];
+                // Slices of 32 of the inner axis, with two vectors after each line, and a
+                // block of C for each subgroup.
+                let bytes = 8 * (rows * (8 + 2) + 32 * (columns / 4 + 2)) + 1024 * subgroups;
+                target.matrix_units
+                    && target.workgroup_invocations >= 32 * subgroups
+                    && target.workgroup_bytes >= bytes
             }
             Candidate::Small => target.workgroup_invocations >= 256,
             Candidate::Rows | Candidate::Tall | Candidate::Vector { .. } | Candidate::Outer => true,
@@ -234,6 +263,11 @@ pub fn candidates(problem: &Problem, target: &Target) -> Vec<Candidate> {
     if thin <= 16 {
         add(Candidate::Small);
     }
+    if problem.precision == Precision::F16Units && units_fit(problem) {
+        for candidate in units(m, n) {
+            add(candidate);
+        }
+    }
     for (row_blocks, column_blocks, depth) in tiles(m, n) {
         add(Candidate::Tiled {
             row_blocks,
@@ -281,6 +315,29 @@ fn tiles(m: usize, n: usize) -> [(u32, u32, u32); 3] {
     }
 }
 
+/// Whether matrix units have enough to do for their kernel to be offered, whatever
+/// the target: half of a unit's block in each direction.
+pub(super) fn units_fit(problem: &Problem) -> bool {
+    let &Problem { m, n, k, .. } = problem;
+    m.min(n) >= 8 && k >= 8
+}
+
+/// Tiles of `matmul_cooperative`, the default first, as in [`tiles`].
+fn units(m: usize, n: usize) -> [Candidate; 2] {
+    let small = Candidate::Cooperative {
+        subgroups: [2, 2],
+        blocks: [2, 2],
+    };
+    let large = Candidate::Cooperative {
+        subgroups: [2, 4],
+        blocks: [4, 2],
+    };
+    match m.div_ceil(128) * n.div_ceil(128) >= 64 {
+        true => [large, small],
+        false => [small, large],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -292,6 +349,7 @@ mod tests {
             k,
             transpose_a: false,
             transpose_b: true,
+            precision: Precision::F32,
         }
     }
 

@@ -2,15 +2,16 @@
 //! the kernel of a candidate.
 
 use super::SOURCE;
-use super::choice::{Candidate, Problem, candidates};
-use crate::graph::{Kernel, Target, image};
+use super::choice::{Candidate, Problem, candidates, units_fit};
+use crate::graph::{Kernel, Precision, Target, image};
 use crate::ops::reduce;
-use crate::ops::shader_lib::{BLOCKS, EPILOGUE, GRID, PRODUCT};
+use crate::ops::shader_lib::{BLOCKS, EPILOGUE, GRID, HALF, PRODUCT, UNITS};
 use crate::shape::{MAX_RANK, Shape};
 
 const SUBGROUP: &str = include_str!("../../../shaders/matmul_subgroup.wgsl");
 const VECTOR: &str = include_str!("../../../shaders/matmul_vector.wgsl");
 const OUTER: &str = include_str!("../../../shaders/matmul_outer.wgsl");
+const COOPERATIVE: &str = include_str!("../../../shaders/matmul_cooperative.wgsl");
 const TILED: &str = include_str!("../../../shaders/matmul_tiled.wgsl");
 
 /// The longest part of the inner axis that one workgroup handles: short where
@@ -113,6 +114,37 @@ pub(crate) fn depth(k: usize, outputs: usize) -> usize {
     depth_with(k, longest_part(outputs))
 }
 
+/// What a matrix unit does to one product, in units of u, at most: it adds four
+/// products or more at a time to a running sum, cutting off each term, and then the
+/// result, below the last bit of the largest (2u each): 6 terms for 4 products
+/// (docs/NUMERICS.md).
+const UNIT_ERROR: usize = 3;
+/// The inner size of a unit's own block; what is past the end is 0.
+const UNIT_SIZE: usize = 16;
+
+/// The bound on the error of a product, in units of u times the sum of sizes: of
+/// each term on the longest path.
+pub(super) fn roundings(problem: &Problem, outputs: usize) -> usize {
+    let k = problem.k;
+    match problem.precision {
+        // One rounding for the product, one for each addition on the path.
+        Precision::F32 => depth(k, outputs) + 1,
+        // A product of two float16 numbers is a float32.
+        Precision::F16 => depth(k, outputs),
+        Precision::F16Units if units_fit(problem) => units_depth(k, longest_part(outputs)),
+        Precision::F16Units => depth(k, outputs),
+    }
+}
+
+/// As [`roundings`], where matrix units add up the blocks, for parts of this
+/// length. No kernel without units has a longer path.
+fn units_depth(k: usize, part: usize) -> usize {
+    let part = part.min(k);
+    let block = BLOCK.min(part.next_multiple_of(UNIT_SIZE));
+    let parts = k.div_ceil(part.max(1));
+    UNIT_ERROR * block + part.div_ceil(BLOCK) + reduce::depth(parts)
+}
+
 /// The kernel to take: the target's choice if it is one of the candidates,
 /// else the first of them.
 pub(super) fn choose(problem: &Problem, target: &Target) -> Candidate {
@@ -128,13 +160,21 @@ pub(super) fn choose(problem: &Problem, target: &Target) -> Candidate {
 /// The candidate's kernel for operands that lie like these.
 pub(super) fn kernel(
     candidate: Candidate,
-    left: &Side,
-    right: &Side,
-    k: usize,
+    [left, right]: [&Side; 2],
+    problem: &Problem,
     target: &Target,
 ) -> Kernel {
-    let thin: &'static [&'static str] = &[GRID, EPILOGUE, PRODUCT];
-    let wide: &'static [&'static str] = &[GRID, EPILOGUE, PRODUCT, BLOCKS];
+    let half = problem.precision.is_half();
+    let (thin, wide): (&'static [&'static str], &'static [&'static str]) = match half {
+        false => (
+            &[GRID, EPILOGUE, PRODUCT],
+            &[GRID, EPILOGUE, PRODUCT, BLOCKS],
+        ),
+        true => (
+            &[GRID, EPILOGUE, PRODUCT, HALF],
+            &[GRID, EPILOGUE, PRODUCT, HALF, BLOCKS],
+        ),
+    };
     let mut settings = vec![
         ("A_FOURS", left.fours),
         ("B_FOURS", right.fours),
@@ -163,7 +203,7 @@ pub(super) fn kernel(
                 ("LANES", lanes),
                 ("ROW_BLOCKS", row_blocks),
                 ("COLUMN_BLOCKS", column_blocks),
-                ("K_ODD", u32::from(!k.is_multiple_of(FOUR))),
+                ("K_ODD", u32::from(!problem.k.is_multiple_of(FOUR))),
             ]);
             (SUBGROUP, wide)
         }
@@ -178,6 +218,19 @@ pub(super) fn kernel(
                 ("DEPTH", depth),
             ]);
             (TILED, wide)
+        }
+        Candidate::Cooperative {
+            subgroups: [down, across],
+            blocks: [rows, columns],
+        } => {
+            settings.extend([
+                ("SUBGROUPS_M", down),
+                ("SUBGROUPS_N", across),
+                ("BLOCKS_M", rows),
+                ("BLOCKS_N", columns),
+            ]);
+            let libs: &'static [&'static str] = &[UNITS, GRID, EPILOGUE, PRODUCT, HALF, BLOCKS];
+            (COOPERATIVE, libs)
         }
         Candidate::Vector { lanes } => {
             // A vector lies in fours however it is turned.
@@ -212,6 +265,7 @@ pub(super) fn kernel(
         ("A_IMAGE", u32::from(images.contains(&0))),
         ("B_IMAGE", u32::from(images.contains(&1))),
         ("IMAGE_WIDTH", image::WIDTH),
+        ("HALF", u32::from(half)),
     ]);
     Kernel {
         entry: candidate.entry(),
@@ -239,6 +293,9 @@ mod tests {
                         depth_with(k, part) <= depth(k, outputs),
                         "{k} in parts of {part}, {jobs} jobs"
                     );
+                    let longest = units_depth(k, longest_part(outputs));
+                    assert!(units_depth(k, part) <= longest);
+                    assert!(depth(k, outputs) <= longest);
                 }
             }
         }

@@ -7,7 +7,7 @@
 //! last row, so it comes after the program. What depends on none of this comes
 //! before it.
 
-use crate::graph::{Graph, Kind, Lowering, MapCall, Meaning, NodeId, Target};
+use crate::graph::{Graph, Kind, Lowering, MapCall, Meaning, NodeId, Precision, Target};
 use crate::plan::SLICE;
 use crate::shape::Shape;
 
@@ -216,8 +216,10 @@ impl Search<'_> {
             let shapes: Vec<_> = node.inputs.iter().map(|&i| self.shape(i)).collect();
             // The default target: the meaning of an op is the same on all.
             let act = act_of(op.lower(&shapes, &node.shape, &Target::default()));
-            let own = self.classify(&act, &node.inputs, &node.shape, &class);
+            let own = self.classify(act.as_ref(), &node.inputs, &node.shape, &class);
             class[id.index()] = own;
+            // What a program does not do, it leaves outside.
+            let Some(act) = act else { continue };
             let member = Member { node: id, act };
             match own {
                 Class::Inline => region.inline.push(member),
@@ -235,7 +237,13 @@ impl Search<'_> {
         &self.graph.node(id).expect("an input is a node").shape
     }
 
-    fn classify(&self, act: &Act, inputs: &[NodeId], output: &Shape, class: &[Class]) -> Class {
+    fn classify(
+        &self,
+        act: Option<&Act>,
+        inputs: &[NodeId],
+        output: &Shape,
+        class: &[Class],
+    ) -> Class {
         let of = |id: NodeId| class[id.index()];
         let outside = if inputs
             .iter()
@@ -251,6 +259,7 @@ impl Search<'_> {
         {
             return outside;
         }
+        let Some(act) = act else { return outside };
         let by_row = |id: NodeId| self.is_by_row(self.shape(id), of(id));
         let shared = |id: NodeId| self.is_shared(self.shape(id), of(id));
         // Shared by all rows *and* read the same by all under broadcasting.
@@ -454,19 +463,23 @@ impl Search<'_> {
     }
 }
 
-fn act_of(lowering: Lowering) -> Act {
-    match lowering {
+/// What a program does of a node; nothing of a product of rounded operands, which
+/// has kernels of its own.
+fn act_of(lowering: Lowering) -> Option<Act> {
+    Some(match lowering {
         Lowering::View => Act::View,
         Lowering::Map(call) => Act::Map(call),
         Lowering::Calls { meaning, .. } => match meaning {
             Meaning::Product {
                 transpose_a,
                 transpose_b,
+                precision: Precision::F32,
             } => Act::Product {
                 transpose_a,
                 transpose_b,
             },
+            Meaning::Product { .. } => return None,
             Meaning::Sum { axes, divisor } => Act::Sum { axes, divisor },
         },
-    }
+    })
 }

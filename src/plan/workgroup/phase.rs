@@ -2,7 +2,7 @@
 //! what it costs, and how deep its sums are.
 
 use crate::error::Result;
-use crate::graph::{Graph, Meaning, NodeId};
+use crate::graph::{Graph, Meaning, NodeId, Precision};
 use crate::ops::{matmul, reduce};
 use crate::plan::chain::Chain;
 use crate::plan::fuse::{self, Group};
@@ -110,6 +110,8 @@ impl Phase {
                 Meaning::Product {
                     transpose_a,
                     transpose_b,
+                    // Rounded operands are for kernels of their own.
+                    precision: Precision::F32,
                 },
                 [a, b],
             ) => Product::new(a, b, *transpose_a, *transpose_b, lanes).map(Work::Product),

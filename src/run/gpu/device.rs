@@ -37,6 +37,11 @@ pub struct GpuOptions {
     /// The bytes that a plan may take on the device; `None` for what there is,
     /// as far as that is known ([`Gpu::memory`]).
     pub max_memory: Option<u64>,
+    /// Ask for the adapter's matrix units, where it has such that multiply 16 by 16
+    /// float16 numbers and add in float32: for products of
+    /// [`Precision::F16Units`](crate::graph::Precision). wgpu calls them
+    /// experimental. [`Target::matrix_units`] says whether they are there.
+    pub matrix_units: bool,
 }
 
 impl Default for GpuOptions {
@@ -48,6 +53,7 @@ impl Default for GpuOptions {
             #[cfg(not(target_arch = "wasm32"))]
             pipeline_cache: None,
             max_memory: None,
+            matrix_units: false,
         }
     }
 }
@@ -144,6 +150,39 @@ const WANTED: wgpu::Features = wgpu::Features::empty();
 /// itself allows one or the other.
 const MORE_FORMATS: wgpu::Features = wgpu::Features::TEXTURE_ADAPTER_SPECIFIC_FORMAT_FEATURES;
 
+/// What kernels need that multiply with matrix units.
+const UNITS: wgpu::Features =
+    wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SHADER_F16);
+
+/// Whether the adapter has matrix units of the one kind that kernels are written
+/// for, by subgroups of 32.
+fn has_units(adapter: &wgpu::Adapter) -> bool {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let info = adapter.get_info();
+    let ours = |p: &wgpu::CooperativeMatrixProperties| {
+        [p.m_size, p.n_size, p.k_size] == [16; 3] && (p.ab_type, p.cr_type) == (F16, F32)
+    };
+    [info.subgroup_min_size, info.subgroup_max_size] == [32; 2]
+        && (adapter.features()).contains(UNITS | wgpu::Features::SUBGROUP)
+        && adapter.cooperative_matrix_properties().iter().any(ours)
+}
+
+/// The token without which wgpu gives no experimental feature, for the one that
+/// was asked for.
+fn token(features: wgpu::Features) -> wgpu::ExperimentalFeatures {
+    if !features.contains(UNITS) {
+        return wgpu::ExperimentalFeatures::disabled();
+    }
+    // SAFETY: the one such feature that is asked for is cooperative matrices; wgpu's
+    // condition is that its bugs there are known to be possible. One kernel uses them
+    // (shaders/matmul_cooperative.wgsl): with whole blocks in its own workgroup memory,
+    // in uniform control flow, and every result of it is compared with the reference.
+    #[allow(unsafe_code)]
+    unsafe {
+        wgpu::ExperimentalFeatures::enabled()
+    }
+}
+
 /// What a plan must know of a device with these features and limits.
 fn target(
     info: &wgpu::AdapterInfo,
@@ -168,6 +207,7 @@ fn target(
         image_writes: software
             && features.contains(MORE_FORMATS)
             && images.contains(Flags::STORAGE_READ_WRITE),
+        matrix_units: features.contains(UNITS),
         choices: Default::default(),
         quarantined: Default::default(),
     }
@@ -204,7 +244,13 @@ impl Gpu {
         let features = if options.default_limits {
             wgpu::Features::empty()
         } else {
-            adapter.features() & WANTED
+            let units = options.matrix_units && has_units(&adapter);
+            let units = if units {
+                UNITS
+            } else {
+                wgpu::Features::empty()
+            };
+            adapter.features() & (WANTED | units)
         };
         let images = adapter.get_texture_format_features(IMAGE);
         let bound = wgpu::TextureUsages::STORAGE_BINDING;
@@ -218,6 +264,7 @@ impl Gpu {
                 label: Some("wgrad"),
                 required_features: features,
                 required_limits: limits.clone(),
+                experimental_features: token(features),
                 ..Default::default()
             })
             .await

@@ -1,0 +1,349 @@
+//! Products of matrices in float16: every kernel against the definition, and the
+//! kernels for matrix units as far as they can be checked without such units.
+
+mod common;
+
+use common::{Random, gpu};
+use half::f16;
+use wgrad::check::{Comparison, compare};
+use wgrad::graph::{Precision, Target};
+use wgrad::ops::matmul::{Candidate, Problem, candidates};
+use wgrad::plan::{KernelSource, Plan};
+use wgrad::run::cpu;
+use wgrad::{Feeds, Graph, NodeId, Tensor};
+
+/// A GPU with matrix units, as far as a plan is concerned.
+fn with_units() -> Target {
+    Target {
+        subgroup_size: Some(32),
+        workgroup_bytes: 48 << 10,
+        matrix_units: true,
+        ..Target::default()
+    }
+}
+
+/// The kernels of a product with a bias and a ReLU, which follow it in its kernel, or
+/// alone.
+fn kernels(problem: &Problem, followed: bool, target: &Target) -> Vec<KernelSource> {
+    let &Problem { m, n, k, .. } = problem;
+    let (ta, tb) = (problem.transpose_a, problem.transpose_b);
+    let mut g = Graph::with_precision(problem.precision);
+    let a = g.input("a", &if ta { [k, m] } else { [m, k] }).unwrap();
+    let b = g.input("b", &if tb { [n, k] } else { [k, n] }).unwrap();
+    let mut c = g.matmul_with(a, b, ta, tb).unwrap();
+    if followed {
+        let bias = g.input("bias", &[n]).unwrap();
+        c = g.add(c, bias).unwrap();
+        c = g.relu(c).unwrap();
+    }
+    Plan::with_target(&g, &[c], target).unwrap().kernels
+}
+
+/// Parses and validates a kernel as wgpu does, and writes SPIR-V.
+fn spirv(kernel: &KernelSource) -> Vec<u32> {
+    use naga::valid::{Capabilities, ValidationFlags, Validator};
+    let module = naga::front::wgsl::parse_str(&kernel.source)
+        .unwrap_or_else(|e| panic!("{}", e.emit_to_string(&kernel.source)));
+    let needed =
+        Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16 | Capabilities::COOPERATIVE_MATRIX;
+    let info = Validator::new(ValidationFlags::all(), needed)
+        .validate(&module)
+        .unwrap_or_else(|e| panic!("{}", e.emit_to_string(&kernel.source)));
+    let options = naga::back::spv::Options {
+        lang_version: (1, 6),
+        ..Default::default()
+    };
+    let entry = naga::back::spv::PipelineOptions {
+        shader_stage: naga::ShaderStage::Compute,
+        entry_point: kernel.entry.clone(),
+    };
+    naga::back::spv::write_vec(&module, &info, &options, Some(&entry)).unwrap()
+}
+
+#[test]
+fn every_kernel_for_matrix_units_is_valid_down_to_spirv() {
+    let mut texts = Vec::new();
+    for [m, n, k] in [[64, 64, 64], [63, 65, 67], [1024, 1024, 128]] {
+        for turn in 0..4 {
+            let problem = Problem {
+                m,
+                n,
+                k,
+                transpose_a: turn & 1 != 0,
+                transpose_b: turn & 2 != 0,
+                precision: Precision::F16Units,
+            };
+            let all = candidates(&problem, &with_units());
+            let units = |c: &&Candidate| matches!(c, Candidate::Cooperative { .. });
+            assert_eq!(all.iter().filter(units).count(), 2, "{problem}");
+            for candidate in all.iter().filter(units) {
+                for followed in [false, true] {
+                    let mut target = with_units();
+                    target.choices = [("matmul".to_string(), candidate.to_string())].into();
+                    let kernel = kernels(&problem, followed, &target).remove(0);
+                    assert_eq!(kernel.entry, "matmul_cooperative");
+                    assert_eq!(kernel.label.contains("+add+relu"), followed && k <= 256);
+                    let words = spirv(&kernel);
+                    assert!(!words.is_empty());
+                    if !texts.contains(&kernel.source) {
+                        texts.push(kernel.source);
+                    }
+                }
+            }
+        }
+    }
+    // Whole fours or not, turned or not, two tiles, followed or not.
+    assert_eq!(texts.len(), 32);
+}
+
+/// The device's own target, and the other that it can run kernels of.
+fn targets() -> [Target; 2] {
+    let own = gpu().target().clone();
+    [false, true].map(|software| Target {
+        software,
+        ..own.clone()
+    })
+}
+
+/// Tiles that only repeat lines of smaller ones, and take long to compile here.
+const LARGE: [&str; 4] = ["64x32", "32x64", "128x64x8", "128x128x8"];
+
+/// A product of two leaves in float16.
+struct Product {
+    problem: Problem,
+    graph: Graph,
+    output: NodeId,
+    dims: [[usize; 2]; 2],
+}
+
+impl Product {
+    fn new([m, n, k]: [usize; 3], [transpose_a, transpose_b]: [bool; 2]) -> Product {
+        let problem = Problem {
+            m,
+            n,
+            k,
+            transpose_a,
+            transpose_b,
+            precision: Precision::F16,
+        };
+        let dims = [
+            if transpose_a { [k, m] } else { [m, k] },
+            if transpose_b { [n, k] } else { [k, n] },
+        ];
+        let mut graph = Graph::with_precision(Precision::F16);
+        let a = graph.input("a", &dims[0]).unwrap();
+        let b = graph.input("b", &dims[1]).unwrap();
+        let output = graph.matmul_with(a, b, transpose_a, transpose_b).unwrap();
+        Product {
+            problem,
+            graph,
+            output,
+            dims,
+        }
+    }
+
+    /// What each kernel makes of these operands.
+    fn each(&self, feeds: &Feeds, mut then: impl FnMut(&Candidate, Tensor)) {
+        for mut target in targets() {
+            for candidate in candidates(&self.problem, &target) {
+                let name = candidate.to_string();
+                if LARGE.iter().any(|tile| name.ends_with(tile)) {
+                    continue;
+                }
+                target.choices = [("matmul".to_string(), name)].into();
+                let plan = Plan::with_target(&self.graph, &[self.output], &target).unwrap();
+                assert_eq!(plan.kernels[0].label, candidate.entry());
+                then(&candidate, self.run(plan, feeds));
+            }
+        }
+    }
+
+    fn run(&self, plan: Plan, feeds: &Feeds) -> Tensor {
+        let mut program = pollster::block_on(gpu().compile_plan(plan)).unwrap();
+        program.set_all(feeds).unwrap();
+        program.run().unwrap().get(self.output).unwrap().clone()
+    }
+
+    fn compare(&self, feeds: &Feeds, got: &Tensor) -> Comparison {
+        let reference = cpu::evaluate(&self.graph, feeds, &[self.output]).unwrap();
+        compare("c", got, reference.get(self.output).unwrap()).unwrap()
+    }
+}
+
+fn feeds(a: Tensor, b: Tensor) -> Feeds {
+    [("a".to_string(), a), ("b".to_string(), b)].into()
+}
+
+/// Values of all sizes that float16 has, ties and subnormal ones among them.
+fn mixed(random: &mut Random, dims: &[usize]) -> Tensor {
+    let scales = random.tensor(dims, (-27.0, 9.0));
+    let mut values = random.tensor(dims, (-1.0, 1.0));
+    for (value, scale) in values.data_mut().iter_mut().zip(scales.data()) {
+        let power = 2f32.powi(*scale as i32);
+        *value = match (*scale * 8.0) as i32 % 4 {
+            // Of 12 bits: often a tie.
+            0 => (*value * 4096.0).round() / 2048.0 * power,
+            _ => *value * power,
+        };
+    }
+    values
+}
+
+#[test]
+fn every_kernel_in_float16_is_within_the_bounds_of_the_definition() {
+    let mut random = Random::new(61);
+    let mut seen = Vec::new();
+    for sizes in [
+        [3, 70, 5],
+        [31, 32, 33],
+        [65, 63, 66],
+        [36, 64, 64],
+        [5, 6, 300],
+        [20, 24, 0],
+        [40, 1, 132],
+        [36, 40, 1],
+        [33, 70, 3],
+        [40, 516, 36],
+    ] {
+        for turn in [[false, false], [false, true], [true, false], [true, true]] {
+            let product = Product::new(sizes, turn);
+            let [a, b] = product.dims.map(|dims| mixed(&mut random, &dims));
+            let feeds = feeds(a, b);
+            product.each(&feeds, |candidate, got| {
+                let found = product.compare(&feeds, &got);
+                assert!(
+                    found.passed(),
+                    "{candidate} {}: {found:#?}",
+                    product.problem
+                );
+                assert_eq!(found.unbounded, 0);
+                if !seen.contains(&candidate.entry()) {
+                    seen.push(candidate.entry());
+                }
+            });
+        }
+    }
+    seen.sort_unstable();
+    let all = ["matmul_16", "matmul_rows", "matmul_tall", "matmul_tiled"];
+    assert!(all.iter().all(|name| seen.contains(name)), "{seen:?}");
+    if matches!(gpu().target().subgroup_size, Some(4 | 8)) {
+        let more = ["matmul_outer", "matmul_subgroup", "matmul_vector"];
+        assert!(more.iter().all(|name| seen.contains(name)), "{seen:?}");
+    } else {
+        eprintln!("skipped matmul_subgroup: no subgroups of 4 or 8 on this adapter");
+    }
+}
+
+/// Midpoints of neighbouring float16 numbers and the float32 numbers beside them, of
+/// both signs, but for those that are infinite.
+fn midpoints() -> Vec<f32> {
+    let mut all = Vec::new();
+    for bits in 0..0x7bffu16 {
+        let ends = [bits, bits + 1].map(|b| f16::from_bits(b).to_f32());
+        let middle = f32::midpoint(ends[0], ends[1]);
+        all.extend([middle, middle.next_down(), middle.next_up(), ends[1]]);
+        all.extend([-middle, -middle.next_down(), -middle.next_up()]);
+    }
+    all
+}
+
+/// A product with the identity is the other operand, rounded, to the last bit.
+#[test]
+fn kernels_round_every_midpoint_as_half_does() {
+    let mut values = midpoints();
+    const WIDE: usize = 64;
+    let rows = values.len().div_ceil(WIDE);
+    values.resize(rows * WIDE, 1.0);
+    let want: Vec<u32> = (values.iter())
+        .map(|&v| f16::from_f32(v).to_f32() + 0.0)
+        .map(f32::to_bits)
+        .collect();
+    let mut unit = vec![0.0; WIDE * WIDE];
+    for i in 0..WIDE {
+        unit[i * WIDE + i] = 1.0;
+    }
+    let all = Tensor::new(&[rows, WIDE], values.clone()).unwrap();
+    let unit = Tensor::new(&[WIDE, WIDE], unit).unwrap();
+    let check = |candidate: &Candidate, got: Tensor, want: &[u32]| {
+        let pairs = got.data().iter().zip(want);
+        // The sum of a -0 and others is +0.
+        let odd = (0..want.len())
+            .zip(pairs)
+            .find(|(_, (got, want))| (*got + 0.0).to_bits() != **want);
+        assert!(
+            odd.is_none(),
+            "{candidate}: {odd:?} {}",
+            values[odd.unwrap().0]
+        );
+    };
+    let left = Product::new([rows, WIDE, WIDE], [false, false]);
+    left.each(&feeds(all.clone(), unit.clone()), |candidate, got| {
+        check(candidate, got, &want);
+    });
+    // As the right operand, transposed: C is transposed, too.
+    let right = Product::new([WIDE, rows, WIDE], [false, true]);
+    let turned: Vec<u32> = (0..WIDE)
+        .flat_map(|i| (0..rows).map(move |r| r * WIDE + i))
+        .map(|at| want[at])
+        .collect();
+    right.each(&feeds(unit, all), |candidate, got| {
+        check(candidate, got, &turned);
+    });
+}
+
+#[test]
+fn overflow_and_what_is_not_finite_are_as_in_ieee() {
+    let product = Product::new([1, 8, 1], [false, false]);
+    let b = [
+        65_519.0,
+        65_520.0,
+        -65_520.0,
+        1e30,
+        f32::INFINITY,
+        f32::NAN,
+        6e-8,
+        2e-8,
+    ];
+    let b = Tensor::new(&[1, 8], b.to_vec()).unwrap();
+    let feeds = feeds(Tensor::full(&wgrad::Shape::new(&[1, 1]).unwrap(), 1.0), b);
+    let inf = f32::INFINITY;
+    product.each(&feeds, |candidate, got| {
+        let got = got.data();
+        assert_eq!(got[..5], [65_504.0, inf, -inf, inf, inf], "{candidate}");
+        assert!(got[5].is_nan(), "{candidate}");
+        assert_eq!(got[6..], [2f32.powi(-24), 0.0], "{candidate}");
+    });
+}
+
+/// A kernel with one line changed must be found wrong.
+#[test]
+fn planted_faults_of_rounding_are_caught() {
+    let mut random = Random::new(62);
+    let product = Product::new([40, 48, 64], [false, true]);
+    let [a, b] = product.dims.map(|dims| random.tensor(&dims, (-1.0, 1.0)));
+    let feeds = feeds(a, b);
+    let plan = Plan::with_target(&product.graph, &[product.output], gpu().target()).unwrap();
+    let result = "return bitcast<vec4<f32>>(result | (bits & vec4<u32>(0x80000000u)));";
+    for (what, line, wrong) in [
+        ("as it is", result, result),
+        ("no rounding", result, "return v;"),
+        (
+            "one operand alone",
+            "return to_half4(stored_four_of_b(at));",
+            "return stored_four_of_b(at);",
+        ),
+        ("truncation", "(size + vec4<u32>(0xfffu) + odd)", "size"),
+        (
+            "one bit too few",
+            "(size + vec4<u32>(0xfffu) + odd) & vec4<u32>(0xffffe000u)",
+            "(size + vec4<u32>(0x1fffu) + odd) & vec4<u32>(0xffffc000u)",
+        ),
+    ] {
+        let mut tampered = plan.clone();
+        let source = &mut tampered.kernels[0].source;
+        assert!(source.contains(line), "{what}");
+        *source = source.replace(line, wrong);
+        let found = product.compare(&feeds, &product.run(tampered, &feeds));
+        assert_eq!(found.passed(), what == "as it is", "{what}: {found:?}");
+    }
+}
