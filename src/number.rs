@@ -48,6 +48,19 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
+/// A share in percent, in two digits: `0.043%`.
+pub fn share(value: f64) -> String {
+    let percent = 100.0 * value;
+    if percent == 0.0 || !percent.is_finite() {
+        return match percent.is_finite() {
+            true => "0%".to_string(),
+            false => format!("{percent}"),
+        };
+    }
+    let decimals = (1.0 - percent.abs().log10().floor()).clamp(0.0, 12.0);
+    format!("{percent:.*}%", decimals as usize)
+}
+
 /// A factor inside a product: as [`show`], negative values in parentheses.
 pub fn show_factor(value: f32) -> String {
     if value.is_sign_negative() {
@@ -141,6 +154,13 @@ pub fn ulps_between(a: f32, b: f32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_have_two_digits() {
+        let all = [0.0, 4.3e-4, 0.123, 1.5, 1.234e-9, f64::INFINITY, f64::NAN];
+        let texts = ["0%", "0.043%", "12%", "150%", "0.00000012%", "inf", "NaN"];
+        assert_eq!(all.map(share), texts);
+    }
 
     #[test]
     fn numbers_read_back() {

@@ -223,6 +223,7 @@ mod tests {
             plan_bytes: 0,
             first_step_s: 1.0,
             verdict: Verdict::default(),
+            rounding: None,
             times: times.map(|t| Times {
                 step: summary(t),
                 forward: summary(t),

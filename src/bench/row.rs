@@ -9,6 +9,7 @@ use super::stats::{Budget, Summary, median_of, sample, time};
 use super::verdict::Verdict;
 use super::work::{Step, Work};
 use super::{Options, Tamper};
+use crate::check::rounding::{self, Gap, Rounding};
 use crate::check::ulps;
 use crate::error::{Error, Result};
 use crate::graph::NodeId;
@@ -43,6 +44,8 @@ pub struct Row {
     pub first_step_s: f64,
     /// Is it right?
     pub verdict: Verdict,
+    /// How far its gradients are from exact ones, where products are rounded.
+    pub rounding: Option<Rounding>,
     /// The figures, if it is.
     pub times: Option<Times>,
 }
@@ -112,6 +115,10 @@ const MOST_QUEUED: f64 = 1000.0;
 /// Builds, checks and times `work`.
 pub(super) fn measure(gpu: &Gpu, work: &Work, options: &Options) -> Result<Row> {
     let step = work.step()?;
+    let exact = match work.precision().is_half() {
+        true => Some(work.exact().step()?),
+        false => None,
+    };
     let outputs = step.outputs();
     let feeds = step.all_feeds()?;
     let start = Instant::now();
@@ -128,8 +135,16 @@ pub(super) fn measure(gpu: &Gpu, work: &Work, options: &Options) -> Result<Row> 
     forward.set_all(&feeds)?;
     let verdict = judge(&step, &mut program, &mut forward, options.tamper)?;
     let times = match verdict.passed() {
-        true => Some(times(work, &step, &mut program, &mut forward, options)?),
+        true => {
+            let measure = exact.as_ref().unwrap_or(&step);
+            let programs = [&mut program, &mut forward];
+            Some(times(work, &step, measure, programs, options)?)
+        }
         false => None,
+    };
+    let rounding = match &exact {
+        Some(exact) => Some(rounding(work, &step, exact, &mut program)?),
+        None => None,
     };
     let plan = program.plan();
     let mut gradients = 0;
@@ -149,8 +164,29 @@ pub(super) fn measure(gpu: &Gpu, work: &Work, options: &Options) -> Result<Row> 
         plan_bytes: plan.bytes(),
         first_step_s,
         verdict,
+        rounding,
         times,
     })
+}
+
+/// How far the loss and the gradients are from those with exact products, in the
+/// replica where that is most.
+fn rounding(work: &Work, step: &Step, exact: &Step, program: &mut Program) -> Result<Rounding> {
+    let mut found = Rounding::new(&step.graph, work.precision());
+    let got = program.run()?;
+    for (r, feeds) in exact.feeds.iter().enumerate() {
+        let want = rounding::exact(&exact.graph, feeds, &exact.outputs())?;
+        for (i, (id, want)) in step.outputs().into_iter().zip(&want).enumerate() {
+            let key = i.checked_sub(1).and_then(|i| step.gradients.get(i));
+            let name = key.map_or("loss".to_string(), |(key, _)| format!("d/d {key}"));
+            let gap = Gap::between(&name, &step.own(got.get(id)?, r)?, want);
+            match found.gaps.get_mut(i) {
+                Some(known) => *known = known.clone().or_larger(gap),
+                None => found.gaps.push(gap),
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Checks every output of the step, after one step and after several in one
@@ -190,11 +226,13 @@ fn judge(
     Ok(verdict)
 }
 
+/// The times of `step`; the CPU's float32 step is held against `measure`, the same
+/// with exact products.
 fn times(
     work: &Work,
     step: &Step,
-    program: &mut Program,
-    forward: &mut Program,
+    measure: &Step,
+    [program, forward]: [&mut Program; 2],
     options: &Options,
 ) -> Result<Times> {
     let at_least = |least: usize, share: f64| Budget {
@@ -212,13 +250,13 @@ fn times(
     let median = |of: fn(&crate::run::gpu::Timing) -> f64| {
         median_of(&parts, |t| Some(of(t))).unwrap_or_default()
     };
-    let cpu_f32 = match Host::new(work, step)? {
+    let cpu_f32 = match Host::new(work, measure)? {
         Some(mut host) => {
-            let [feeds, ..] = &step.feeds[..] else {
+            let [feeds, ..] = &measure.feeds[..] else {
                 return Err(Error::Graph("a step of no network".to_string()));
             };
-            let reference = cpu::evaluate(&step.graph, feeds, &step.outputs())?;
-            check_host(&mut host, step, &reference)?;
+            let reference = cpu::evaluate(&measure.graph, feeds, &measure.outputs())?;
+            check_host(&mut host, measure, &reference)?;
             // As many networks, one after the other.
             Some(time(budget(0.15), || {
                 for _ in 0..work.replicas {

@@ -5,7 +5,7 @@ use rand_mt::Mt;
 
 use crate::autodiff::gradient;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, NodeId, Target};
+use crate::graph::{Graph, NodeId, Precision, Target};
 use crate::nn::{Loss, Network};
 use crate::plan::{Plan, PlanOptions};
 use crate::run::Feeds;
@@ -94,6 +94,20 @@ impl Work {
     /// As many networks side by side.
     pub fn with_replicas(self, replicas: usize) -> Work {
         Work { replicas, ..self }
+    }
+
+    /// The precision of its products of matrices.
+    pub fn precision(&self) -> Precision {
+        self.network.precision().unwrap_or_default()
+    }
+
+    /// The same work with exact products.
+    pub(super) fn exact(&self) -> Work {
+        let network = self.network.clone().with_precision(Precision::F32);
+        Work {
+            network,
+            ..self.clone()
+        }
     }
 
     /// The sizes of the layers: `784-512-256-1`.

@@ -11,6 +11,7 @@ pub mod difference;
 mod operators;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod poison;
+pub mod rounding;
 pub mod steps;
 
 pub use compare::{Comparison, Worst, compare, ulps};

@@ -1,10 +1,9 @@
 //! `wgrad` alone: the exercise, worked out.
 
-use wgrad::report::Report;
 use wgrad::solution::{Detail, solve};
 use wgrad::{Result, exercise};
 
-use super::{EngineArgs, Outcome, output, progress};
+use super::{EngineArgs, Outcome, output, problem, progress};
 
 pub fn run(engine: &EngineArgs, as_json: bool) -> Result<Outcome> {
     let (_, prepared, gpu) = engine.prepare(exercise::problem()?)?;
@@ -13,11 +12,8 @@ pub fn run(engine: &EngineArgs, as_json: bool) -> Result<Outcome> {
         check: true,
     };
     progress::doing("solving the exercise");
-    let mut report = Report::new(pollster::block_on(solve(&prepared, gpu.as_ref(), detail))?);
-    let (pytorch, version) = exercise::pytorch()?;
-    report.pytorch = pytorch;
-    report.pytorch_version = Some(version);
-    report.figures = exercise::figures(&report.solution)?;
+    let solution = pollster::block_on(solve(&prepared, gpu.as_ref(), detail))?;
+    let report = problem::of_exercise(solution)?;
     output::report(
         &report,
         as_json,

@@ -189,6 +189,7 @@ pub fn report(report: &Report, in_json: bool, parts: Parts) -> Result<Outcome> {
         if parts.overview {
             data(&as_text::overview(report))?;
         }
+        data(&as_text::rounding(report))?;
         data(&as_text::nonfinite(report))?;
         data(&as_text::failures(report))?;
         data(&format!("\n{}", as_text::closing(report)))?;

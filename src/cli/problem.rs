@@ -118,15 +118,29 @@ impl ProblemArgs {
     /// The report on a solution: the exercise's is held against PyTorch and the
     /// printed sheet.
     pub fn report(&self, solution: Solution) -> Result<Report> {
-        let mut report = Report::new(solution);
-        if self.is_exercise() {
-            let (pytorch, version) = exercise::pytorch()?;
-            report.pytorch = pytorch;
-            report.pytorch_version = Some(version);
-            report.figures = exercise::figures(&report.solution)?;
+        match self.is_exercise() {
+            true => of_exercise(solution),
+            false => Ok(Report::new(solution)),
         }
-        Ok(report)
     }
+}
+
+/// The report on the exercise's solution, beside PyTorch's values and the printed
+/// sheet's, which are of exact products.
+pub(super) fn of_exercise(solution: Solution) -> Result<Report> {
+    let mut report = Report::new(solution);
+    if report.solution.rounding.is_some() {
+        output::notice(
+            "PyTorch's values and the sheet's figures are of exact products: not compared with \
+             those in float16",
+        );
+        return Ok(report);
+    }
+    let (pytorch, version) = exercise::pytorch()?;
+    report.pytorch = pytorch;
+    report.pytorch_version = Some(version);
+    report.figures = exercise::figures(&report.solution)?;
+    Ok(report)
 }
 
 /// Random rows, uniform in [-1, 1), and targets 0 and 1.

@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use crate::bench::{self, Summary, Tamper, Verdict, Work};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, NodeId, Precision};
 use crate::plan::Plan;
 use crate::run::gpu::{AdapterDescription, Gpu, Outputs, Program, Timing};
 use crate::run::{Feeds, cpu};
@@ -75,6 +75,8 @@ pub struct Profile {
     pub network: String,
     /// The loss.
     pub loss: String,
+    /// Of the network's products of matrices.
+    pub precision: Precision,
     /// Rows of the batch.
     pub batch: usize,
     /// What the adapter can do at best, measured before the steps.
@@ -185,6 +187,7 @@ pub fn profile(gpu: &Gpu, problem: &Problem, options: &Options) -> Result<Profil
         net: work.name(),
         network: work.network.to_string(),
         loss: work.loss.to_string(),
+        precision: work.precision(),
         batch: work.batch,
         roofline: Roofline { peaks, launch_s },
         verdict,

@@ -60,8 +60,12 @@ pub fn verdict(card: &Card) -> String {
         (_, true) => ", of a short card",
         _ => "",
     };
+    let half = match card.precision.is_half() {
+        true => ", products in float16",
+        false => "",
+    };
     format!(
-        "{} {count}, {values} values{kind}, on {}",
+        "{} {count}, {values} values{kind}{half}, on {}",
         word(card.passed()),
         card.adapter
     )

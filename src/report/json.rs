@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::Report;
 use crate::check::Comparison;
+use crate::check::rounding::Rounding;
 use crate::exercise::Match;
 use crate::graph::{Precision, Role};
 use crate::run::gpu::AdapterDescription;
@@ -37,6 +38,22 @@ pub(super) fn precision(precision: Precision) -> Value {
         "matrix_products": precision.to_string(),
         "meaning": precision.describe(),
     })
+}
+
+/// What rounded products cost.
+pub(super) fn of_rounding(rounding: &Rounding) -> Value {
+    let mut all = precision(rounding.precision);
+    all["products"] = json!(rounding.products);
+    let gaps = rounding.gaps.iter().map(|gap| {
+        json!({
+            "value": gap.name,
+            "largest_difference_from_exact": number(gap.difference),
+            "share_of_largest_value": number(gap.share()),
+        })
+    });
+    all["from_exact"] = gaps.collect();
+    all["from_exact_unknown"] = json!(rounding.unknown);
+    all
 }
 
 /// A number. NaN and infinities, for which JSON has none, become the strings
@@ -222,6 +239,9 @@ pub fn report(report: &Report) -> Value {
             "sheet_digit_for_digit": tally.sheet_digits,
         },
     });
+    if let Some(rounding) = &solution.rounding {
+        whole["precision"] = of_rounding(rounding);
+    }
     if let Some(looked) = &report.nonfinite {
         whole["nonfinite"] = looked.as_ref().map_or(Value::Null, finding);
     }

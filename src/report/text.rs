@@ -34,6 +34,9 @@ pub fn heading(report: &Report) -> String {
     let network = solution.network.replace('\n', "\n         ");
     let _ = writeln!(out, "network  {network}");
     let _ = writeln!(out, "loss     {}", solution.loss);
+    if let Some(rounding) = &solution.rounding {
+        out.push_str(&super::precision_line(rounding.precision));
+    }
     if let Some(cut) = &solution.cut {
         let _ = writeln!(out, "split    {cut},\n         since {}", cut.reason);
     }
@@ -162,6 +165,34 @@ pub fn overview(report: &Report) -> String {
     }
     let mut out = String::from("\n");
     write_verdicts(&mut out, &table, 1);
+    out
+}
+
+/// How far a network with rounded products is from the exact one; empty where none
+/// are rounded.
+pub fn rounding(report: &Report) -> String {
+    let Some(rounding) = &report.solution.rounding else {
+        return String::new();
+    };
+    let mut out = format!("\n{HEADING}PRODUCTS IN FLOAT16, HOW FAR FROM EXACT ONES{PLAIN}\n\n");
+    if rounding.products == 0 {
+        out.push_str("  there is no product of matrices in this network: nothing is rounded\n");
+        return out;
+    }
+    if let Some(reason) = &rounding.unknown {
+        let _ = writeln!(out, "  not known: {reason}");
+        return out;
+    }
+    let mut table = plain_table();
+    table.set_header(vec!["value", "largest difference", "of its largest value"]);
+    for gap in &rounding.gaps {
+        table.add_row(vec![
+            gap.name.clone(),
+            format!("{:.2e}", gap.difference),
+            number::share(gap.share()),
+        ]);
+    }
+    write_table(&mut out, &table);
     out
 }
 
@@ -316,6 +347,10 @@ pub fn closing(report: &Report) -> String {
             "{}/{} figures of the sheet, {} digit for digit",
             tally.sheet.0, tally.sheet.1, tally.sheet_digits
         ));
+    }
+    let rounded = report.solution.rounding.as_ref();
+    if rounded.is_some_and(|r| r.products > 0) {
+        parts.push("matrix products in float16, by that definition".to_string());
     }
     let (colour, word) = if tally.passed() {
         (GOOD, "PASS")

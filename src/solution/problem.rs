@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::autodiff::{gradient, vjp};
 use crate::error::Result;
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, NodeId, Precision};
 use crate::nn::{Loss, Network, Reduction};
 use crate::run::Feeds;
 use crate::tensor::Tensor;
@@ -47,6 +47,16 @@ pub struct Prepared {
     pub layers: Vec<(String, NodeId)>,
     /// Whether the network ends in a sigmoid and the loss is BCELoss.
     pub(super) sigmoid_then_bce: bool,
+    /// The same with exact products, where those of the network are rounded.
+    pub(super) exact: Option<Exact>,
+}
+
+/// A graph, and the nodes of [`Prepared::named`] in it.
+#[derive(Debug)]
+pub(super) struct Exact {
+    pub precision: Precision,
+    pub graph: Graph,
+    pub nodes: Vec<NodeId>,
 }
 
 /// The label of the batch in the graph.
@@ -61,6 +71,25 @@ impl Problem {
     /// A missing, superfluous or misshapen weight; shapes that do not fit; a
     /// target or a value outside the loss's domain.
     pub fn prepare(&self) -> Result<Prepared> {
+        let mut prepared = self.built()?;
+        let precision = self.network.precision().unwrap_or_default();
+        if precision.is_half() {
+            let network = self.network.clone().with_precision(Precision::F32);
+            let same = Problem {
+                network,
+                ..self.clone()
+            };
+            let Prepared { graph, named, .. } = same.built()?;
+            prepared.exact = Some(Exact {
+                precision,
+                graph,
+                nodes: named.into_iter().map(|(_, id)| id).collect(),
+            });
+        }
+        Ok(prepared)
+    }
+
+    fn built(&self) -> Result<Prepared> {
         self.network.check_weights(&self.weights)?;
         let mut warnings = Vec::new();
         let mut graph = Graph::new();
@@ -129,6 +158,7 @@ impl Problem {
             warnings,
             loss_node: loss,
             layers,
+            exact: None,
         })
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json as make};
 
 use crate::bench::{Results, Row, Summary};
-use crate::report::json::adapter;
+use crate::report::json::{adapter, of_rounding};
 
 /// The whole of it. What was not measured is null: all times of a row that is
 /// wrong, and `gpu_s` where the adapter has no timestamps.
@@ -47,7 +47,7 @@ fn one(results: &Results, row: &Row) -> Value {
     let verdict = &row.verdict;
     let t = row.times.as_ref();
     let shares = results.shares(row);
-    make!({
+    let mut all = make!({
         "net": row.net,
         "network": row.network,
         "loss": row.loss,
@@ -86,5 +86,9 @@ fn one(results: &Results, row: &Row) -> Value {
         "plan_bytes": row.plan_bytes,
         "dispatches": row.dispatches,
         "kernels": row.kernels,
-    })
+    });
+    if let Some(rounding) = &row.rounding {
+        all["precision"] = of_rounding(rounding);
+    }
+    all
 }

@@ -1,6 +1,6 @@
 //! A benchmark as Markdown, for a page or an issue.
 
-use super::{COUNTED, Column, SHEETS, columns, peaks, wrong};
+use super::{COUNTED, Column, columns, peaks, precision, sheets, wrong};
 use crate::bench::Results;
 
 /// The tables, with the adapter and what was counted.
@@ -10,7 +10,11 @@ pub fn markdown(results: &Results) -> String {
         results.adapter,
         peaks(results)
     );
-    for sheet in &SHEETS {
+    if precision(results).is_half() {
+        let text = precision(results).describe();
+        out.push_str(&format!("\nMatrix products: {text}.\n"));
+    }
+    for sheet in sheets(results) {
         let columns: Vec<&Column> = columns(results, sheet);
         out.push_str(&format!("\n**{}**\n\n", sheet.title));
         let heads: Vec<_> = columns.iter().map(|c| c.head.to_string()).collect();

@@ -13,6 +13,9 @@ pub use markdown::markdown;
 pub use text::{moved, text};
 
 use crate::bench::{Results, Row, Times};
+use crate::check::rounding::{Gap, Rounding};
+use crate::graph::Precision;
+use crate::number;
 
 /// What the counted figures count, for whoever reads them.
 pub const COUNTED: &str = "\
@@ -60,6 +63,46 @@ static NAMES: [Column; 2] = [
         cell: |_, row| row.batch.to_string(),
     },
 ];
+
+/// The sheets for these results.
+fn sheets(results: &Results) -> impl Iterator<Item = &'static Sheet> {
+    let rounded = results.rows.iter().any(|row| row.rounding.is_some());
+    SHEETS.iter().chain(rounded.then_some(&ROUNDED))
+}
+
+/// The precision of the products of matrices.
+fn precision(results: &Results) -> Precision {
+    let rounded = results.rows.iter().find_map(|row| row.rounding.as_ref());
+    rounded.map_or(Precision::F32, |r| r.precision)
+}
+
+/// Shown where products are rounded.
+static ROUNDED: Sheet = Sheet {
+    title: "PRODUCTS IN FLOAT16, HOW FAR FROM EXACT ONES",
+    columns: &[
+        Column {
+            head: "loss off by",
+            cell: |_, row| off_by(row, |r| r.gaps.first()),
+        },
+        Column {
+            head: "gradients off by, at most",
+            cell: |_, row| off_by(row, Rounding::worst),
+        },
+        Column {
+            head: "in",
+            cell: |_, row| {
+                let worst = row.rounding.as_ref().and_then(Rounding::worst);
+                worst.map_or("-".to_string(), |gap| gap.name.clone())
+            },
+        },
+    ],
+};
+
+/// The largest difference, as a share of the tensor's largest value.
+fn off_by(row: &Row, which: fn(&Rounding) -> Option<&Gap>) -> String {
+    let gap = row.rounding.as_ref().and_then(which);
+    gap.map_or("-".to_string(), |gap| number::share(gap.share()))
+}
 
 static SHEETS: [Sheet; 4] = [
     Sheet {

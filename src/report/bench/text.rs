@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-use super::{COUNTED, SHEETS, columns, peaks, seconds, wrong};
+use super::{COUNTED, columns, peaks, precision, seconds, sheets, wrong};
 use crate::bench::Results;
 use crate::bench::baseline::{Baseline, Moved};
-use crate::report::adapter_lines;
 use crate::report::palette::{HEADING, MISMATCH, PLAIN};
 use crate::report::text::{plain_table, write_paragraph, write_table, write_verdicts};
+use crate::report::{adapter_lines, precision_line};
 
 // Writing to a `String` cannot fail, so the results of `write!` are dropped.
 
@@ -15,7 +15,8 @@ use crate::report::text::{plain_table, write_paragraph, write_table, write_verdi
 pub fn text(results: &Results) -> String {
     let mut out = adapter_lines(&results.adapter);
     let _ = writeln!(out, "peaks    {}", peaks(results));
-    for sheet in &SHEETS {
+    out.push_str(&precision_line(precision(results)));
+    for sheet in sheets(results) {
         let columns = columns(results, sheet);
         let _ = writeln!(out, "\n{HEADING}{}{PLAIN}\n", sheet.title);
         let mut table = plain_table();

@@ -16,6 +16,7 @@ use serde_json::json;
 
 use super::picture::{Frame, Picture, drawing};
 use super::{Report, templates};
+use crate::check::rounding::Rounding;
 use crate::error::Result;
 use crate::exercise::Match;
 use crate::solution::{Engine, Prepared, SHOWN_ELEMENTS};
@@ -92,6 +93,7 @@ pub fn page(prepared: &Prepared, report: &Report, made: &Made) -> Result<String>
         .collect();
     let cut = solution.cut.as_ref();
     let split = cut.map(|cut| format!("the batch was split, {cut}: {}", cut.reason));
+    let rounding = solution.rounding.as_ref().map(Rounding::sentence);
     let tally = report.tally();
     let (good, all) = tally.total();
     let verdict = match all {
@@ -110,7 +112,7 @@ pub fn page(prepared: &Prepared, report: &Report, made: &Made) -> Result<String>
             "pytorch": report.pytorch_version,
             "on_gpu": matches!(solution.engine, Engine::Gpu(_)),
             "warnings": prepared.warnings.iter().chain(&solution.warnings).chain(&split)
-                .collect::<Vec<_>>(),
+                .chain(&rounding).collect::<Vec<_>>(),
             "some_heat": given.iter().any(view::Given::is_heat) || steps.iter().any(view::Step::is_heat),
             "passed": tally.passed(),
             "engine": engine,

@@ -7,7 +7,7 @@ use serde_json::{Value, json as make};
 use super::{COUNTED, Rates, clock};
 use crate::graph::Role;
 use crate::profile::{Item, Profile};
-use crate::report::json::adapter;
+use crate::report::json::{adapter, precision};
 use crate::run::gpu::{Phase, Task};
 
 /// The one process.
@@ -40,7 +40,7 @@ pub fn trace(profile: &Profile) -> String {
             events.push(event(DEVICE, category, &item.name, time, args));
         }
     }
-    let about = make!({
+    let mut about = make!({
         "wgrad": env!("CARGO_PKG_VERSION"),
         "adapter": adapter(&profile.adapter),
         "network": profile.network,
@@ -49,6 +49,9 @@ pub fn trace(profile: &Profile) -> String {
         "clock": clock(profile),
         "counted": COUNTED,
     });
+    if profile.precision.is_half() {
+        about["precision"] = precision(profile.precision);
+    }
     let lines: Vec<String> = events.iter().map(Value::to_string).collect();
     format!(
         "{{\"displayTimeUnit\":\"ns\",\"otherData\":{about},\"traceEvents\":[\n{}\n]}}\n",

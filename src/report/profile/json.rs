@@ -6,7 +6,7 @@ use super::{COUNTED, Rates, clock};
 use crate::bench::Summary;
 use crate::graph::Role;
 use crate::profile::{Parts, Profile};
-use crate::report::json::adapter;
+use crate::report::json::{adapter, precision};
 use crate::run::gpu::{Task, Timing};
 
 /// The whole of it. All times are null if the values are wrong.
@@ -14,7 +14,7 @@ pub fn json(profile: &Profile) -> Value {
     let peaks = &profile.roofline.peaks;
     let verdict = &profile.verdict;
     let places = 0..profile.items.len();
-    make!({
+    let mut all = make!({
         "adapter": profile.adapter.name,
         "driver": profile.adapter.driver,
         "adapter_details": adapter(&profile.adapter),
@@ -44,7 +44,11 @@ pub fn json(profile: &Profile) -> Value {
         "step_s": step(profile),
         "step_without_stamps_s": plain(profile),
         "kernels": places.map(|i| one(profile, i)).collect::<Vec<_>>(),
-    })
+    });
+    if profile.precision.is_half() {
+        all["precision"] = precision(profile.precision);
+    }
+    all
 }
 
 /// Medians of the parts of a step.

@@ -5,10 +5,10 @@ use std::fmt::Write;
 use super::{COUNTED, Rates, clock};
 use crate::bench::Summary;
 use crate::profile::{Parts, Profile};
-use crate::report::adapter_lines;
 use crate::report::bench::{bytes, digits, giga, percent, rate, seconds};
 use crate::report::palette::{HEADING, MISMATCH, PLAIN};
 use crate::report::text::{plain_table, write_described, write_paragraph};
+use crate::report::{adapter_lines, precision_line};
 
 /// Rows of the table of kernels.
 const MOST: usize = 10;
@@ -18,6 +18,7 @@ const MOST: usize = 10;
 /// The tables; of a step that is wrong, what is wrong with it.
 pub fn text(profile: &Profile) -> String {
     let mut out = adapter_lines(&profile.adapter);
+    out.push_str(&precision_line(profile.precision));
     let peaks = &profile.roofline.peaks;
     let _ = writeln!(
         out,
