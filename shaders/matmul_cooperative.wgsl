@@ -19,70 +19,102 @@ const DEPTH: u32 = 32u;
 // itself; their sums are added as any other float32 numbers.
 const BLOCK: u32 = 64u;
 
-// A slice of A lies row by row, one of B likewise with k as the row, in vectors of four. Two
-// vectors after each row keep eight rows apart in the banks of the memory.
-const A_LINE: u32 = DEPTH / 4u + 2u;
-const B_LINE: u32 = COLUMNS / 4u + 2u;
-var<workgroup> slice_a: array<vec4<f16>, ROWS * A_LINE>;
-var<workgroup> slice_b: array<vec4<f16>, DEPTH * B_LINE>;
+// A slice lies as the operand lies in memory, in lines of so many vectors of four: along the inner axis, or
+// along the rows of A and the columns of B. Two vectors after each line keep eight lines apart in
+// the banks of the memory.
+//: if A_ALONG_K
+const A_WIDTH: u32 = DEPTH / 4u;
+const A_LINES: u32 = ROWS;
+//: else
+const A_WIDTH: u32 = ROWS / 4u;
+const A_LINES: u32 = DEPTH;
+//: end
+//: if B_ALONG_K
+const B_WIDTH: u32 = DEPTH / 4u;
+const B_LINES: u32 = COLUMNS;
+//: else
+const B_WIDTH: u32 = COLUMNS / 4u;
+const B_LINES: u32 = DEPTH;
+//: end
+const A_LINE: u32 = A_WIDTH + 2u;
+const B_LINE: u32 = B_WIDTH + 2u;
+var<workgroup> slice_a: array<vec4<f16>, A_LINES * A_LINE>;
+var<workgroup> slice_b: array<vec4<f16>, B_LINES * B_LINE>;
 // A block of C for each subgroup, on its way to the buffer.
 var<workgroup> finished: array<f32, 256u * SUBGROUPS_M * SUBGROUPS_N>;
 
-// The place of block i of four by four in a slice: four rows of A or columns of B (x), and four
-// of k (y). Neighbouring invocations read neighbours in memory.
-fn block_place(i: u32, fours: u32, along_k: bool) -> vec2<u32> {
-    let first_k = vec2<u32>(i / (DEPTH / 4u), i % (DEPTH / 4u));
-    let first_x = vec2<u32>(i % fours, i / fours);
-    return select(first_x, first_k, along_k);
+// Four elements along k, those past the end of the part as 0.
+fn along_k(four: vec4<f32>, k: u32, k_end: u32) -> vec4<f32> {
+    let inside = (vec4<u32>(k) + vec4<u32>(0u, 1u, 2u, 3u)) < vec4<u32>(k_end);
+    return select(vec4<f32>(), four, inside);
 }
 
-// What one invocation copies of a slice: four rows of A, each along k, and four k of B, each along
-// the columns.
-struct Blocks {
-    a: mat4x4<f32>,
-    b: mat4x4<f32>,
+// Four elements of one k.
+fn of_k(four: vec4<f32>, k: u32, k_end: u32) -> vec4<f32> {
+    return select(vec4<f32>(), four, k < k_end);
 }
 
-// Past the end of the part it is 0.
-fn fetch(j: Job, lane: u32, k0: u32) -> Blocks {
-    let at_a = block_place(lane, ROWS / 4u, {A_ALONG_K}u == 1u);
-    let at_b = block_place(lane, COLUMNS / 4u, {B_ALONG_K}u == 1u);
-    let ka = k0 + 4u * at_a.y;
-    let kb = k0 + 4u * at_b.y;
-    let a = rows_of_a(j, j.row + 4u * at_a.x, ka);
-    let b = rows_of_b(j, kb, j.column + 4u * at_b.x);
-    let zero = vec4<f32>();
-    let inside = (vec4<u32>(ka) + vec4<u32>(0u, 1u, 2u, 3u)) < vec4<u32>(j.k_end);
-    return Blocks(
-        mat4x4<f32>(
-            select(zero, a[0], inside),
-            select(zero, a[1], inside),
-            select(zero, a[2], inside),
-            select(zero, a[3], inside),
-        ),
-        mat4x4<f32>(
-            select(zero, b[0], kb < j.k_end),
-            select(zero, b[1], kb + 1u < j.k_end),
-            select(zero, b[2], kb + 2u < j.k_end),
-            select(zero, b[3], kb + 3u < j.k_end),
-        ),
+// One invocation copies a block of four lines by one vector of each slice: the one whose number
+// is its own. Neighbouring invocations read neighbours in memory.
+fn fetch_a(j: Job, lane: u32, k0: u32) -> mat4x4<f32> {
+    let x = 4u * (lane % A_WIDTH);
+    let y = 4u * (lane / A_WIDTH);
+//: if A_ALONG_K
+    let k = k0 + x;
+    let block = rows_of_a(j, j.row + y, k);
+    return mat4x4<f32>(
+//: repeat i in 4
+        along_k(block[{i}], k, j.k_end),
+//: end
     );
+//: else
+    let k = k0 + y;
+    let block = columns_of_a(j, j.row + x, k);
+    return mat4x4<f32>(
+//: repeat i in 4
+        of_k(block[{i}], k + {i}u, j.k_end),
+//: end
+    );
+//: end
+}
+
+fn fetch_b(j: Job, lane: u32, k0: u32) -> mat4x4<f32> {
+    let x = 4u * (lane % B_WIDTH);
+    let y = 4u * (lane / B_WIDTH);
+//: if B_ALONG_K
+    let k = k0 + x;
+    let at = j.b_offset + k * params.b_k + (j.column + y) * params.b_n;
+    let block = lines_of_b(at, params.b_n);
+    return mat4x4<f32>(
+//: repeat i in 4
+        along_k(block[{i}], k, j.k_end),
+//: end
+    );
+//: else
+    let k = k0 + y;
+    let block = rows_of_b(j, k, j.column + x);
+    return mat4x4<f32>(
+//: repeat i in 4
+        of_k(block[{i}], k + {i}u, j.k_end),
+//: end
+    );
+//: end
 }
 
 // These are float16 numbers already, so the conversion rounds nothing.
-fn keep(lane: u32, blocks: Blocks) {
-    let at_a = block_place(lane, ROWS / 4u, {A_ALONG_K}u == 1u);
-    let at_b = block_place(lane, COLUMNS / 4u, {B_ALONG_K}u == 1u);
+fn keep(lane: u32, a_block: mat4x4<f32>, b_block: mat4x4<f32>) {
+    let to_a = 4u * (lane / A_WIDTH) * A_LINE + lane % A_WIDTH;
+    let to_b = 4u * (lane / B_WIDTH) * B_LINE + lane % B_WIDTH;
 //: repeat i in 4
-    slice_a[(4u * at_a.x + {i}u) * A_LINE + at_a.y] = vec4<f16>(blocks.a[{i}]);
-    slice_b[(4u * at_b.y + {i}u) * B_LINE + at_b.x] = vec4<f16>(blocks.b[{i}]);
+    slice_a[to_a + {i}u * A_LINE] = vec4<f16>(a_block[{i}]);
+    slice_b[to_b + {i}u * B_LINE] = vec4<f16>(b_block[{i}]);
 //: end
 }
 
 // Stores the block of C that a subgroup has left in workgroup memory.
-fn store_block(j: Job, row: u32, column: u32, from_: u32, lane: u32) {
+fn store_block(j: Job, row: u32, column: u32, start: u32, lane: u32) {
     for (var i = lane; i < 64u; i += 32u) {
-        let at = from_ + 4u * i;
+        let at = start + 4u * i;
         let four = vec4<f32>(finished[at], finished[at + 1u], finished[at + 2u], finished[at + 3u]);
         store4(j, row + i / 4u, column + 4u * (i % 4u), four);
     }
@@ -106,7 +138,8 @@ fn matmul_cooperative(
     var total_{p}_{q} = coop_mat16x16<f32, C>();
 //: end
 //: end
-    var next = fetch(j, lane, j.k_begin);
+    var next_a = fetch_a(j, lane, j.k_begin);
+    var next_b = fetch_b(j, lane, j.k_begin);
     for (var begin = j.k_begin; begin < j.k_end; begin += BLOCK) {
         let end = min(j.k_end, begin + BLOCK);
 //: repeat p in BLOCKS_M
@@ -115,21 +148,37 @@ fn matmul_cooperative(
 //: end
 //: end
         for (var k0 = begin; k0 < end; k0 += DEPTH) {
-            keep(lane, next);
+            keep(lane, next_a, next_b);
             workgroupBarrier();
-            next = fetch(j, lane, k0 + DEPTH);
+            next_a = fetch_a(j, lane, k0 + DEPTH);
+            next_b = fetch_b(j, lane, k0 + DEPTH);
             for (var k = 0u; k < DEPTH; k += 16u) {
+                // coopLoadT reads row by row, coopLoad column by column.
 //: repeat p in BLOCKS_M
+//: if A_ALONG_K
                 let a{p} = coopLoadT<coop_mat16x16<f16, A>>(
                     &slice_a[(row + 16u * {p}u) * A_LINE + k / 4u],
                     A_LINE,
                 );
+//: else
+                let a{p} = coopLoad<coop_mat16x16<f16, A>>(
+                    &slice_a[k * A_LINE + (row + 16u * {p}u) / 4u],
+                    A_LINE,
+                );
+//: end
 //: end
 //: repeat q in BLOCKS_N
+//: if B_ALONG_K
+                let b{q} = coopLoad<coop_mat16x16<f16, B>>(
+                    &slice_b[(column + 16u * {q}u) * B_LINE + k / 4u],
+                    B_LINE,
+                );
+//: else
                 let b{q} = coopLoadT<coop_mat16x16<f16, B>>(
                     &slice_b[k * B_LINE + (column + 16u * {q}u) / 4u],
                     B_LINE,
                 );
+//: end
 //: end
 //: repeat p in BLOCKS_M
 //: repeat q in BLOCKS_N

@@ -347,3 +347,138 @@ fn planted_faults_of_rounding_are_caught() {
         assert_eq!(found.passed(), what == "as it is", "{what}: {found:?}");
     }
 }
+
+#[test]
+fn gradients_have_the_precision_of_their_network() {
+    use wgrad::nn::{Loss, Network};
+    let network = Network::parse("Sequential(Linear(9, 7), ReLU(), Linear(7, 3))").unwrap();
+    let mut g = Graph::new();
+    let x = g.input("x", &[5, 9]).unwrap();
+    let y = g.input("y", &[5, 3]).unwrap();
+    let built = network
+        .with_precision(Precision::F16)
+        .build(&mut g, x)
+        .unwrap();
+    let loss = Loss::parse("MSELoss").unwrap();
+    let loss = loss.build(&mut g, built.output, y).unwrap();
+    // What is added outside of the network is in the graph's own precision.
+    let own = g.matmul_with(x, x, true, false).unwrap();
+    let wrt: Vec<NodeId> = built.parameters.iter().map(|p| p.1).chain([x]).collect();
+    let grads = wgrad::gradient(&mut g, loss, &wrt).unwrap();
+    let ops = g.nodes().filter_map(|(id, n)| Some((id, n.op()?)));
+    let products: Vec<_> = ops.filter(|(_, op)| op.name() == "matmul").collect();
+    assert_eq!(products.len(), 7);
+    for (id, op) in products {
+        assert_eq!(op.to_string().contains("f16"), id != own, "{op}");
+    }
+    // Row programs and workgroup programs leave them alone; all else is fused.
+    let plan = Plan::with_target(&g, &grads, gpu().target()).unwrap();
+    let label = |kernel: &&KernelSource| kernel.label.starts_with("matmul_");
+    assert!(plan.kernels.iter().filter(label).count() >= 3, "{plan}");
+    assert!(plan.steps.len() > 6, "{plan}");
+}
+
+#[test]
+fn products_in_float32_know_nothing_of_it() {
+    for turn in 0..4 {
+        for [m, n, k] in [[40, 50, 60], [3, 70, 5], [64, 64, 4], [64, 1, 64]] {
+            let problem = |precision| Problem {
+                m,
+                n,
+                k,
+                transpose_a: turn & 1 != 0,
+                transpose_b: turn & 2 != 0,
+                precision,
+            };
+            for target in targets() {
+                let exact = kernels(&problem(Precision::F32), false, &target);
+                assert!(!exact.iter().any(|kernel| kernel.source.contains("to_half")));
+                let half = kernels(&problem(Precision::F16), false, &target);
+                assert_eq!(half[0].label, exact[0].label);
+                assert!(half[0].source.contains("to_half"));
+            }
+        }
+    }
+}
+
+/// Two products that differ in their precision alone are two values.
+#[test]
+fn equal_products_of_two_precisions_are_not_one() {
+    let mut g = Graph::new();
+    let a = g.input("a", &[20, 20]).unwrap();
+    let exact = g.matmul_in(Precision::F32, [a, a], [false, true]).unwrap();
+    let half = g.matmul_in(Precision::F16, [a, a], [false, true]).unwrap();
+    let same = g.matmul_in(Precision::F16, [a, a], [false, true]).unwrap();
+    let plan = Plan::with_target(&g, &[exact, half, same], gpu().target()).unwrap();
+    let at: Vec<_> = plan.outputs.iter().map(|o| o.buffer).collect();
+    assert!(at[0] != at[1] && at[1] == at[2], "{plan}");
+}
+
+/// What a matrix unit makes of a product, as it was measured on some: products are
+/// exact, `group` of them are added to the running sum with each term cut off below
+/// 24 bits of the largest, and the result is cut off.
+fn by_units(a: &[f64], b: &[f64], group: usize) -> f32 {
+    let cut = |v: f64, step: f64| (v / step).trunc() * step;
+    let step = |v: f64| 2f64.powi(((v.to_bits() >> 52) & 0x7ff) as i32 - 1023 - 23);
+    let mut total = 0f32;
+    for (a, b) in a.chunks(64).zip(b.chunks(64)) {
+        let mut sum = 0f64;
+        for (a, b) in a.chunks(group).zip(b.chunks(group)) {
+            let products = a.iter().zip(b).map(|(a, b)| a * b);
+            let terms: Vec<f64> = products.chain([sum]).collect();
+            let largest = terms.iter().map(|t| t.abs()).fold(0.0, f64::max);
+            let all = terms.iter().map(|&t| cut(t, step(largest))).sum::<f64>();
+            sum = cut(all, step(all));
+        }
+        total += sum as f32;
+    }
+    total
+}
+
+/// The bound that is promised where units add holds for that model: for terms of one
+/// sign, and for terms that are cut off whole, for which the narrower one does not.
+#[test]
+fn the_bound_of_matrix_units_holds_where_every_term_is_cut_off() {
+    const M: usize = 16;
+    const N: usize = 16;
+    const K: usize = 1024;
+    let product = |precision: Precision| {
+        let mut g = Graph::with_precision(precision);
+        let a = g.input("a", &[M, K]).unwrap();
+        let b = g.input("b", &[N, K]).unwrap();
+        let c = g.matmul_with(a, b, false, true).unwrap();
+        (g, c)
+    };
+    let of = |precision: Precision, [x, y]: &[Tensor; 2], group: usize| {
+        let (g, c) = product(precision);
+        let feeds = feeds(x.clone(), y.clone());
+        let reference = cpu::evaluate(&g, &feeds, &[c]).unwrap();
+        let row = |t: &Tensor, i: usize| -> Vec<f64> {
+            let row = &t.data()[i * K..(i + 1) * K];
+            let half = row.iter().map(|&v| f16::from_f32(v).to_f32());
+            half.map(f64::from).collect()
+        };
+        let data = (0..M * N).map(|i| by_units(&row(x, i / N), &row(y, i % N), group));
+        let got = Tensor::new(&[M, N], data.collect()).unwrap();
+        compare("c", &got, reference.get(c).unwrap()).unwrap()
+    };
+    let mut random = Random::new(63);
+    let positive = [M, N].map(|rows| random.tensor(&[rows, K], (0.1, 1.0)));
+    // A 1, then products just below the last of its bits, in each block of 64.
+    let lost = [(M, 12), (N, 11)].map(|(rows, power)| {
+        let value = |i: usize| match i % 64 {
+            0 => 1.0,
+            _ => (1.0 - 2f32.powi(-9)) * 2f32.powi(-power),
+        };
+        Tensor::new(&[rows, K], (0..rows * K).map(value).collect()).unwrap()
+    });
+    for group in [4, 8, 16] {
+        let found = of(Precision::F16Units, &positive, group);
+        assert!(found.passed(), "{group}: {found:?}");
+        let found = of(Precision::F16Units, &lost, group);
+        assert!(found.passed(), "{group}: {found:?}");
+        assert!(found.max_share > 0.5, "{group}: {found:?}");
+        let narrow = of(Precision::F16, &lost, group);
+        assert!(!narrow.passed(), "{group}: {narrow:?}");
+    }
+}

@@ -147,6 +147,13 @@ impl Work {
         outputs: &[NodeId],
         target: &Target,
     ) -> Result<Plan> {
+        if self.replicas > 1 && self.precision().is_half() {
+            return Err(Error::Limit(
+                "networks side by side are one workgroup each, and products in float16 have \
+                 kernels of their own: ask for 1 replica, or for products in float32"
+                    .to_string(),
+            ));
+        }
         let options = PlanOptions {
             replicas: self.replicas,
             ..PlanOptions::default()

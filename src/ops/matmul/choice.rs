@@ -164,9 +164,9 @@ impl Candidate {
             Candidate::Cooperative { subgroups, .. } => {
                 let [rows, columns] = self.tile().map(|size| size as u32);
                 let subgroups = subgroups[0] * subgroups[1];
-                // Slices of 32 of the inner axis, with two vectors after each line, and a
-                // block of C for each subgroup.
-                let bytes = 8 * (rows * (8 + 2) + 32 * (columns / 4 + 2)) + 1024 * subgroups;
+                // Slices of 32 of the inner axis, with two vectors after each line (most
+                // where lines are along that axis), and a block of C for each subgroup.
+                let bytes = 8 * (8 + 2) * (rows + columns) + 1024 * subgroups;
                 target.matrix_units
                     && target.workgroup_invocations >= 32 * subgroups
                     && target.workgroup_bytes >= bytes
