@@ -92,7 +92,7 @@ fn the_exercise_says_what_is_rounded_and_what_that_costs() {
     let closing = masked(end.lines().last().unwrap());
     assert_eq!(
         closing,
-        "PASS 00/00 values: 00 within the derived bounds of the f64 reference (each step at most \
+        "PASS 00/00 values: 00 within the derived bounds of the f00 reference (each step at most \
          00% of its own); matrix products in float00, by that definition"
     );
     assert!(
