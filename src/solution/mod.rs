@@ -4,6 +4,7 @@
 
 mod parts;
 mod problem;
+mod rounding;
 mod symbols;
 
 pub use parts::{cut, plan_of_part, split};
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 use ndarray::ArrayD;
 
 use crate::batches::Cut;
-use crate::check::rounding::{self, Gap, Rounding};
+use crate::check::rounding::Rounding;
 use crate::check::{self, Comparison, compare};
 use crate::error::Result;
 use crate::graph::{Kind, NodeId, Role};
@@ -405,43 +406,10 @@ pub async fn solve_telling(
         cut,
         rounding: None,
     };
-    solution.rounding = rounding(prepared, &solution, detail)?;
+    solution.rounding = rounding::of(prepared, &solution, detail)?;
     solution.warnings.extend(saturation(prepared, &solution));
     solution.warnings.extend(overflow(&solution));
     Ok(solution)
-}
-
-/// How far the loss and the gradients of a network with rounded products are from
-/// those with exact ones.
-fn rounding(prepared: &Prepared, solution: &Solution, detail: Detail) -> Result<Option<Rounding>> {
-    let Some(exact) = &prepared.exact else {
-        return Ok(None);
-    };
-    let mut found = Rounding::new(&prepared.graph, exact.precision);
-    if found.products == 0 {
-        return Ok(Some(found));
-    }
-    let unknown = match (&solution.cut, detail.check) {
-        (_, false) => Some("values were not compared"),
-        (Some(_), _) => {
-            Some("the batch ran in sub-batches, and the exact values are of a whole one")
-        }
-        (None, true) => None,
-    };
-    if let Some(reason) = unknown {
-        found.unknown = Some(reason.to_string());
-        return Ok(Some(found));
-    }
-    let watch = Watch::start();
-    let values = rounding::exact(&exact.graph, &prepared.feeds, &exact.nodes)?;
-    log::info!("the exact values took {watch}");
-    for ((name, _), want) in prepared.named.iter().zip(&values) {
-        let told = name == "loss" || name.starts_with("grad.");
-        if let Some(got) = solution.value(name).filter(|_| told) {
-            found.gaps.push(Gap::between(name, got, want));
-        }
-    }
-    Ok(Some(found))
 }
 
 /// The op nodes to compute and keep: those with a public name or, to show or

@@ -87,6 +87,11 @@ pub fn cut(
         need.host = kept + 8 * values;
         if detail.check || gpu.is_none() {
             need.host += cpu::bytes(graph, &nodes)?;
+            // The exact values of a whole batch beside those of rounded products, without
+            // bounds.
+            if prepared.exact.is_some() && n == rows {
+                need.host += cpu::bytes(graph, &nodes)? / 2;
+            }
         }
         Ok(need)
     })
