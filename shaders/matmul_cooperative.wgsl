@@ -14,7 +14,7 @@ const SUBGROUPS_N: u32 = {SUBGROUPS_N}u;
 const WG_SIZE: u32 = 32u * SUBGROUPS_M * SUBGROUPS_N;
 const ROWS: u32 = 16u * {BLOCKS_M}u * SUBGROUPS_M;
 const COLUMNS: u32 = 16u * {BLOCKS_N}u * SUBGROUPS_N;
-const DEPTH: u32 = 32u;
+const DEPTH: u32 = {DEPTH}u;
 // A unit may cut off where it should round, so it adds up no more than this many products by
 // itself; their sums are added as any other float32 numbers.
 const BLOCK: u32 = 64u;
@@ -43,26 +43,28 @@ var<workgroup> slice_b: array<vec4<f16>, B_LINES * B_LINE>;
 // A block of C for each subgroup, on its way to the buffer.
 var<workgroup> finished: array<f32, 256u * SUBGROUPS_M * SUBGROUPS_N>;
 
+// What is read is rounded to float16 already, so a conversion to that type rounds nothing.
+
 // Four elements along k, those past the end of the part as 0.
-fn along_k(four: vec4<f32>, k: u32, k_end: u32) -> vec4<f32> {
+fn along_k(four: vec4<f32>, k: u32, k_end: u32) -> vec4<f16> {
     let inside = (vec4<u32>(k) + vec4<u32>(0u, 1u, 2u, 3u)) < vec4<u32>(k_end);
-    return select(vec4<f32>(), four, inside);
+    return vec4<f16>(select(vec4<f32>(), four, inside));
 }
 
 // Four elements of one k.
-fn of_k(four: vec4<f32>, k: u32, k_end: u32) -> vec4<f32> {
-    return select(vec4<f32>(), four, k < k_end);
+fn of_k(four: vec4<f32>, k: u32, k_end: u32) -> vec4<f16> {
+    return vec4<f16>(select(vec4<f32>(), four, k < k_end));
 }
 
-// One invocation copies a block of four lines by one vector of each slice: the one whose number
-// is its own. Neighbouring invocations read neighbours in memory.
-fn fetch_a(j: Job, lane: u32, k0: u32) -> mat4x4<f32> {
-    let x = 4u * (lane % A_WIDTH);
-    let y = 4u * (lane / A_WIDTH);
+// A slice is copied in blocks of four lines by one vector, DEPTH / 32 of them by an invocation:
+// those whose numbers are its own and WG_SIZE, 2 WG_SIZE, .. more. Neighbouring invocations read neighbours in memory.
+fn fetch_a(j: Job, number: u32, k0: u32) -> mat4x4<f16> {
+    let x = 4u * (number % A_WIDTH);
+    let y = 4u * (number / A_WIDTH);
 //: if A_ALONG_K
     let k = k0 + x;
     let block = rows_of_a(j, j.row + y, k);
-    return mat4x4<f32>(
+    return mat4x4<f16>(
 //: repeat i in 4
         along_k(block[{i}], k, j.k_end),
 //: end
@@ -70,7 +72,7 @@ fn fetch_a(j: Job, lane: u32, k0: u32) -> mat4x4<f32> {
 //: else
     let k = k0 + y;
     let block = columns_of_a(j, j.row + x, k);
-    return mat4x4<f32>(
+    return mat4x4<f16>(
 //: repeat i in 4
         of_k(block[{i}], k + {i}u, j.k_end),
 //: end
@@ -78,14 +80,14 @@ fn fetch_a(j: Job, lane: u32, k0: u32) -> mat4x4<f32> {
 //: end
 }
 
-fn fetch_b(j: Job, lane: u32, k0: u32) -> mat4x4<f32> {
-    let x = 4u * (lane % B_WIDTH);
-    let y = 4u * (lane / B_WIDTH);
+fn fetch_b(j: Job, number: u32, k0: u32) -> mat4x4<f16> {
+    let x = 4u * (number % B_WIDTH);
+    let y = 4u * (number / B_WIDTH);
 //: if B_ALONG_K
     let k = k0 + x;
     let at = j.b_offset + k * params.b_k + (j.column + y) * params.b_n;
     let block = lines_of_b(at, params.b_n);
-    return mat4x4<f32>(
+    return mat4x4<f16>(
 //: repeat i in 4
         along_k(block[{i}], k, j.k_end),
 //: end
@@ -93,7 +95,7 @@ fn fetch_b(j: Job, lane: u32, k0: u32) -> mat4x4<f32> {
 //: else
     let k = k0 + y;
     let block = rows_of_b(j, k, j.column + x);
-    return mat4x4<f32>(
+    return mat4x4<f16>(
 //: repeat i in 4
         of_k(block[{i}], k + {i}u, j.k_end),
 //: end
@@ -101,13 +103,17 @@ fn fetch_b(j: Job, lane: u32, k0: u32) -> mat4x4<f32> {
 //: end
 }
 
-// These are float16 numbers already, so the conversion rounds nothing.
-fn keep(lane: u32, a_block: mat4x4<f32>, b_block: mat4x4<f32>) {
-    let to_a = 4u * (lane / A_WIDTH) * A_LINE + lane % A_WIDTH;
-    let to_b = 4u * (lane / B_WIDTH) * B_LINE + lane % B_WIDTH;
+fn keep_a(number: u32, block: mat4x4<f16>) {
+    let at = 4u * (number / A_WIDTH) * A_LINE + number % A_WIDTH;
 //: repeat i in 4
-    slice_a[to_a + {i}u * A_LINE] = vec4<f16>(a_block[{i}]);
-    slice_b[to_b + {i}u * B_LINE] = vec4<f16>(b_block[{i}]);
+    slice_a[at + {i}u * A_LINE] = block[{i}];
+//: end
+}
+
+fn keep_b(number: u32, block: mat4x4<f16>) {
+    let at = 4u * (number / B_WIDTH) * B_LINE + number % B_WIDTH;
+//: repeat i in 4
+    slice_b[at + {i}u * B_LINE] = block[{i}];
 //: end
 }
 
@@ -138,8 +144,10 @@ fn matmul_cooperative(
     var total_{p}_{q} = coop_mat16x16<f32, C>();
 //: end
 //: end
-    var next_a = fetch_a(j, lane, j.k_begin);
-    var next_b = fetch_b(j, lane, j.k_begin);
+//: repeat i in COPIES
+    var a_{i} = fetch_a(j, {i}u * WG_SIZE + lane, j.k_begin);
+    var b_{i} = fetch_b(j, {i}u * WG_SIZE + lane, j.k_begin);
+//: end
     for (var begin = j.k_begin; begin < j.k_end; begin += BLOCK) {
         let end = min(j.k_end, begin + BLOCK);
 //: repeat p in BLOCKS_M
@@ -148,10 +156,15 @@ fn matmul_cooperative(
 //: end
 //: end
         for (var k0 = begin; k0 < end; k0 += DEPTH) {
-            keep(lane, next_a, next_b);
+//: repeat i in COPIES
+            keep_a({i}u * WG_SIZE + lane, a_{i});
+            keep_b({i}u * WG_SIZE + lane, b_{i});
+//: end
             workgroupBarrier();
-            next_a = fetch_a(j, lane, k0 + DEPTH);
-            next_b = fetch_b(j, lane, k0 + DEPTH);
+//: repeat i in COPIES
+            a_{i} = fetch_a(j, {i}u * WG_SIZE + lane, k0 + DEPTH);
+            b_{i} = fetch_b(j, {i}u * WG_SIZE + lane, k0 + DEPTH);
+//: end
             for (var k = 0u; k < DEPTH; k += 16u) {
                 // coopLoadT reads row by row, coopLoad column by column.
 //: repeat p in BLOCKS_M

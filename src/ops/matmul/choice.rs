@@ -66,6 +66,8 @@ pub enum Candidate {
         subgroups: [u32; 2],
         /// Blocks of a subgroup, down and across.
         blocks: [u32; 2],
+        /// How much of the inner axis a slice has: 32 or 64.
+        depth: u32,
     },
     /// `matmul_16`: tiles of 16 by 16, an element an invocation.
     Small,
@@ -91,7 +93,9 @@ impl fmt::Display for Candidate {
                 write!(f, "matmul_subgroup{images} {rows}x{columns}")
             }
             Candidate::Tiled { depth, .. } => write!(f, "matmul_tiled {rows}x{columns}x{depth}"),
-            Candidate::Cooperative { .. } => write!(f, "matmul_cooperative {rows}x{columns}"),
+            Candidate::Cooperative { depth, .. } => {
+                write!(f, "matmul_cooperative {rows}x{columns}x{depth}")
+            }
             _ => f.write_str(self.entry()),
         }
     }
@@ -127,9 +131,9 @@ impl Candidate {
                 column_blocks,
                 ..
             } => [64 * row_blocks, 64 * column_blocks],
-            Candidate::Cooperative { subgroups, blocks } => {
-                [0, 1].map(|i| 16 * subgroups[i] * blocks[i])
-            }
+            Candidate::Cooperative {
+                subgroups, blocks, ..
+            } => [0, 1].map(|i| 16 * subgroups[i] * blocks[i]),
             Candidate::Small => [16, 16],
             Candidate::Rows => [64, 4],
             Candidate::Vector { lanes } => [4 * lanes, 1],
@@ -161,12 +165,14 @@ impl Candidate {
                 let bytes = 2 * 4 * depth * 64 * (row_blocks + column_blocks);
                 target.workgroup_invocations >= 256 && target.workgroup_bytes >= bytes
             }
-            Candidate::Cooperative { subgroups, .. } => {
+            Candidate::Cooperative {
+                subgroups, depth, ..
+            } => {
                 let [rows, columns] = self.tile().map(|size| size as u32);
                 let subgroups = subgroups[0] * subgroups[1];
-                // Slices of 32 of the inner axis, with two vectors after each line (most
-                // where lines are along that axis), and a block of C for each subgroup.
-                let bytes = 8 * (8 + 2) * (rows + columns) + 1024 * subgroups;
+                // Slices with two vectors after each line, at most where lines are along
+                // the inner axis, and a block of C for each subgroup.
+                let bytes = 8 * (depth / 4 + 2) * (rows + columns) + 1024 * subgroups;
                 target.matrix_units
                     && target.workgroup_invocations >= 32 * subgroups
                     && target.workgroup_bytes >= bytes
@@ -323,18 +329,20 @@ pub(super) fn units_fit(problem: &Problem) -> bool {
 }
 
 /// Tiles of `matmul_cooperative`, the default first, as in [`tiles`].
-fn units(m: usize, n: usize) -> [Candidate; 2] {
+fn units(m: usize, n: usize) -> [Candidate; 3] {
     let small = Candidate::Cooperative {
         subgroups: [2, 2],
         blocks: [2, 2],
+        depth: 32,
     };
-    let large = Candidate::Cooperative {
+    let large = |depth| Candidate::Cooperative {
         subgroups: [2, 4],
         blocks: [4, 2],
+        depth,
     };
     match m.div_ceil(128) * n.div_ceil(128) >= 64 {
-        true => [large, small],
-        false => [small, large],
+        true => [large(64), large(32), small],
+        false => [small, large(64), large(32)],
     }
 }
 

@@ -222,12 +222,15 @@ pub(super) fn kernel(
         Candidate::Cooperative {
             subgroups: [down, across],
             blocks: [rows, columns],
+            depth,
         } => {
             settings.extend([
                 ("SUBGROUPS_M", down),
                 ("SUBGROUPS_N", across),
                 ("BLOCKS_M", rows),
                 ("BLOCKS_N", columns),
+                ("DEPTH", depth),
+                ("COPIES", depth / 32),
             ]);
             let libs: &'static [&'static str] = &[UNITS, GRID, EPILOGUE, PRODUCT, HALF, BLOCKS];
             (COOPERATIVE, libs)
