@@ -19,9 +19,9 @@ const DEPTH: u32 = {DEPTH}u;
 // itself; their sums are added as any other float32 numbers.
 const BLOCK: u32 = 64u;
 
-// A slice lies as the operand lies in memory, in lines of so many vectors of four: along the inner axis, or
-// along the rows of A and the columns of B. Two vectors after each line keep eight lines apart in
-// the banks of the memory.
+// A slice lies as the operand lies in memory, in lines of so many vectors of four: along the inner
+// axis, or along the rows of A and the columns of B. Two vectors after each line keep eight lines
+// apart in the banks of the memory.
 //: if A_ALONG_K
 const A_WIDTH: u32 = DEPTH / 4u;
 const A_LINES: u32 = ROWS;
@@ -57,7 +57,7 @@ fn of_k(four: vec4<f32>, k: u32, k_end: u32) -> vec4<f16> {
 }
 
 // A slice is copied in blocks of four lines by one vector, DEPTH / 32 of them by an invocation:
-// those whose numbers are its own and WG_SIZE, 2 WG_SIZE, .. more. Neighbouring invocations read neighbours in memory.
+// its own number and WG_SIZE more. Neighbouring invocations read neighbours in memory.
 fn fetch_a(j: Job, number: u32, k0: u32) -> mat4x4<f16> {
     let x = 4u * (number % A_WIDTH);
     let y = 4u * (number / A_WIDTH);

@@ -75,7 +75,7 @@ fn every_kernel_for_matrix_units_is_valid_down_to_spirv() {
             };
             let all = candidates(&problem, &with_units());
             let units = |c: &&Candidate| matches!(c, Candidate::Cooperative { .. });
-            assert_eq!(all.iter().filter(units).count(), 3, "{problem}");
+            assert_eq!(all.iter().filter(units).count(), 4, "{problem}");
             for candidate in all.iter().filter(units) {
                 for followed in [false, true] {
                     let mut target = with_units();
@@ -92,8 +92,8 @@ fn every_kernel_for_matrix_units_is_valid_down_to_spirv() {
             }
         }
     }
-    // Whole fours or not, turned or not, three tiles, followed or not.
-    assert_eq!(texts.len(), 48);
+    // Whole fours or not, turned or not, four tiles, followed or not.
+    assert_eq!(texts.len(), 64);
 }
 
 /// The device's own target, and the other that it can run kernels of.

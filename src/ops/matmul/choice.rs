@@ -329,11 +329,11 @@ pub(super) fn units_fit(problem: &Problem) -> bool {
 }
 
 /// Tiles of `matmul_cooperative`, the default first, as in [`tiles`].
-fn units(m: usize, n: usize) -> [Candidate; 3] {
-    let small = Candidate::Cooperative {
+fn units(m: usize, n: usize) -> [Candidate; 4] {
+    let small = |depth| Candidate::Cooperative {
         subgroups: [2, 2],
         blocks: [2, 2],
-        depth: 32,
+        depth,
     };
     let large = |depth| Candidate::Cooperative {
         subgroups: [2, 4],
@@ -341,8 +341,8 @@ fn units(m: usize, n: usize) -> [Candidate; 3] {
         depth,
     };
     match m.div_ceil(128) * n.div_ceil(128) >= 64 {
-        true => [large(64), large(32), small],
-        false => [small, large(64), large(32)],
+        true => [large(64), large(32), small(32), small(64)],
+        false => [small(32), small(64), large(64), large(32)],
     }
 }
 
@@ -423,6 +423,49 @@ mod tests {
         // A copy of the operands costs more than it saves.
         assert_eq!(first(64, 64, 64, &images), "matmul_subgroup 32x32");
         assert_eq!(across.to_string(), "matmul 1024x1024x1024 nn");
+    }
+
+    #[test]
+    fn matrix_units_are_for_rounded_products_that_may_use_them() {
+        let with_units = Target {
+            subgroup_size: Some(32),
+            workgroup_bytes: 48 << 10,
+            matrix_units: true,
+            ..Target::default()
+        };
+        let few_bytes = Target {
+            workgroup_bytes: 16 << 10,
+            ..with_units.clone()
+        };
+        let all = |[m, n, k]: [usize; 3], precision, target: &Target| -> Vec<String> {
+            let problem = Problem {
+                precision,
+                ..problem(m, n, k)
+            };
+            let all = candidates(&problem, target);
+            all.iter().map(Candidate::to_string).collect()
+        };
+        let large = [1024, 1024, 1024];
+        let middle = [256, 512, 784];
+        let names = all(large, Precision::F16Units, &with_units);
+        assert_eq!(names[0], "matmul_cooperative 128x128x64");
+        let names = all(middle, Precision::F16Units, &with_units);
+        assert_eq!(names[0], "matmul_cooperative 64x64x32");
+        let names = all(large, Precision::F16Units, &few_bytes);
+        assert_eq!(names[0], "matmul_cooperative 64x64x32");
+        assert!(!names[1..].iter().any(|name| name.contains("cooperative")));
+        // The bound of the others says nothing of units.
+        for (sizes, precision, target) in [
+            (large, Precision::F16, &with_units),
+            (large, Precision::F32, &with_units),
+            (large, Precision::F16Units, &Target::default()),
+            ([7, 512, 784], Precision::F16Units, &with_units),
+            ([256, 512, 7], Precision::F16Units, &with_units),
+        ] {
+            let names = all(sizes, precision, target);
+            let plain = all(sizes, Precision::F32, target);
+            assert_eq!(names, plain, "{sizes:?} {precision}");
+        }
     }
 
     #[test]

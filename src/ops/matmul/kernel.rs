@@ -303,4 +303,32 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn rounded_products_have_bounds_of_their_own() {
+        let of = |[m, n, k]: [usize; 3], precision| {
+            let problem = Problem {
+                m,
+                n,
+                k,
+                transpose_a: false,
+                transpose_b: false,
+                precision,
+            };
+            roundings(&problem, m * n)
+        };
+        for k in [8, 16, 63, 64, 65, 1024, 5000, 100_000] {
+            let [exact, half, units] = [Precision::F32, Precision::F16, Precision::F16Units]
+                .map(|precision| of([64, 64, k], precision));
+            // The product of two float16 numbers is exact.
+            assert_eq!(half + 1, exact);
+            assert!(units > exact, "{k}: {units} and {exact}");
+        }
+        // What the kernel for units is not offered for keeps the narrower bound.
+        for sizes in [[7, 64, 64], [64, 7, 64], [64, 64, 7]] {
+            let [half, units] = [Precision::F16, Precision::F16Units].map(|p| of(sizes, p));
+            assert_eq!(half, units);
+        }
+        assert_eq!(of([64, 64, 1024], Precision::F16Units), 3 * 64 + 1024 / 64);
+    }
 }
