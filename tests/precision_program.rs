@@ -155,7 +155,12 @@ fn sub_batches_are_checked_and_their_distance_is_not_known() {
     let input = rows(&folder, 2000);
     let net = ["grad", "--net", NET, "--loss", "MSELoss", "--input", &input];
     let more = ["--target-column", "8", "--precision", "f16"];
-    let whole = json(&[&net[..], &more].concat());
+    let saved = folder.path().join("g.safetensors");
+    let save = ["--save", saved.to_str().unwrap()];
+    let whole = json(&[&net[..], &more, &save].concat());
+    // The file says it, too.
+    let bytes = fs::read(&saved).unwrap();
+    assert!(String::from_utf8_lossy(&bytes).contains(LABEL));
     assert_eq!(whole["summary"]["passed"], true);
     assert!(whole["split"].is_null());
     assert!(

@@ -253,10 +253,13 @@ fn save(path: &Path, solution: &Solution) -> Result<()> {
         .iter()
         .filter_map(|(name, _)| Some((name.clone(), solution.value(name)?.clone())))
         .collect();
-    let metadata = BTreeMap::from([
+    let mut metadata = BTreeMap::from([
         ("network".to_string(), solution.network.clone()),
         ("loss".to_string(), solution.loss.clone()),
     ]);
+    if let Some(rounding) = &solution.rounding {
+        metadata.insert("precision".to_string(), rounding.sentence());
+    }
     io::safetensors::save(path, &tensors, &metadata)?;
     output::notice(&format!(
         "saved {} tensors to {}",
