@@ -171,7 +171,7 @@ fn precision_line(precision: Precision) -> String {
         Precision::F32 => String::new(),
         half => {
             let text = format!("matrix products: {}", half.describe());
-            format!("products {}\n", table::hanging(&text, 9))
+            format!("{}\n", table::hanging(&text, 9))
         }
     }
 }
