@@ -178,8 +178,10 @@ impl Peer for Burn {
             for _ in 0..steps {
                 held.push(ready.task.step()?);
             }
-            if let Some(last) = held.last() {
-                read(last.result.clone())?;
+            match (held.last(), &ready.task) {
+                (Some(last), Task::Net { .. }) => drop(read(last.result.clone())?),
+                // A product stays on the device.
+                _ => self.device.sync().context("burn cannot wait")?,
             }
         }
         // A read waits for what was queued before it, backward included; should

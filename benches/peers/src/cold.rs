@@ -17,7 +17,7 @@ use crate::work::{Kind, Problem, choose};
 
 /// The child's part: one step from nothing, then a word.
 pub fn child(contestant: &str, work: &str, kind: &str, adapter: &str) -> Result<()> {
-    let works = choose(&[work.to_string()])?;
+    let works = choose(&[work.to_string()], true)?;
     let task = works.iter().find_map(|work| match work.kind {
         Kind::Cold { task, .. } | Kind::Steady { task, .. } => Some(task),
         Kind::Growth { .. } => None,

@@ -27,6 +27,7 @@ use peer::Peer;
 use race::{Entry, race};
 use report::{Cell, LARGE, Report, Row, State};
 use torch_peer::Torch;
+use wgrad::run::gpu::DeviceKind;
 use wgrad_peer::Wgrad;
 use work::{Kind, Problem, Task, Work};
 
@@ -76,6 +77,9 @@ struct Run {
     /// How long each work is timed, in seconds, after checks and warm-up.
     #[arg(long, value_name = "S", default_value_t = 20.0)]
     seconds: f64,
+    /// PyTorch on the CPU also where wgrad is on a hardware GPU.
+    #[arg(long)]
+    torch_on_cpu: bool,
     /// Leaves a contestant out.
     #[arg(long, value_delimiter = ',')]
     without: Vec<Out>,
@@ -131,9 +135,10 @@ fn merge(files: &[PathBuf]) -> Result<bool> {
 
 /// Measures; whether all agreed.
 fn run(args: &Run) -> Result<bool> {
-    let works = work::choose(&args.only)?;
     let budget = Duration::try_from_secs_f64(args.seconds).context("no time to measure in")?;
     let wgrad = Wgrad::new()?;
+    let hardware = wgrad.adapter().kind != DeviceKind::Software;
+    let works = work::choose(&args.only, hardware)?;
     let steady = works
         .iter()
         .any(|work| matches!(work.kind, Kind::Steady { .. }));
@@ -156,9 +161,7 @@ fn run(args: &Run) -> Result<bool> {
     let text = report.markdown();
     print!("{text}");
     let write = |file: &Option<PathBuf>, text: &str| match file {
-        Some(file) => {
-            wgrad::io::write(file, text.as_bytes()).context("the figures are not kept")
-        }
+        Some(file) => wgrad::io::write(file, text.as_bytes()).context("the figures are not kept"),
         None => Ok(()),
     };
     write(&args.export_markdown, &text)?;
@@ -186,7 +189,8 @@ fn places(args: &Run, wgrad: &Wgrad, steady: bool) -> (Vec<Place>, String) {
         Burn::new(&adapter.kind.to_string(), &adapter.name).map_err(text)
     });
     let ndarray = wanted(Out::Ndarray).map(|()| Ndarray::default());
-    let torch = wanted(Out::Torch).and_then(|()| Torch::start(cores()).map_err(text));
+    let gpu = wgrad.adapter().kind != DeviceKind::Software && !args.torch_on_cpu;
+    let torch = wanted(Out::Torch).and_then(|()| Torch::start(cores(), gpu).map_err(text));
     let described = match &torch {
         Ok(torch) => torch.description.clone(),
         Err(reason) => format!("PyTorch absent ({reason})"),

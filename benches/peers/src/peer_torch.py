@@ -1,4 +1,4 @@
-"""PyTorch's side of the table: eager mode on the CPU.
+"""PyTorch's side of the table: eager mode, on the CPU or on the GPU.
 
 The driver asks over stdin, one JSON object a line, with float32 values behind
 it where it sends numbers; the answers go to stdout in the same form. So that
@@ -17,12 +17,13 @@ except ImportError as error:
     torch, missing = None, str(error)
 
 asks, tells = sys.stdin.buffer, sys.stdout.buffer
+device = "cpu"
 
 
 def tell(message, tensors=()):
     tells.write(json.dumps(message).encode() + b"\n")
     for tensor in tensors:
-        tensor = tensor.detach().contiguous()
+        tensor = tensor.detach().cpu().contiguous()
         tells.write(ctypes.string_at(tensor.data_ptr(), tensor.numel() * 4))
     tells.flush()
 
@@ -32,7 +33,27 @@ def take(*shape):
     for size in shape:
         count *= size
     data = bytearray(asks.read(count * 4))
-    return torch.frombuffer(data, dtype=torch.float32).reshape(shape).clone()
+    return torch.frombuffer(data, dtype=torch.float32).reshape(shape).clone().to(device)
+
+
+def choose(gpu):
+    """Takes the device; what is missing, or a text about it."""
+    global device
+    if not gpu:
+        blas = "MKL" if torch.backends.mkl.is_available() else "OpenBLAS"
+        if blas not in torch.__config__.show() and blas != "MKL":
+            blas = "another BLAS"
+        return None, f"{torch.get_num_threads()} threads, {blas}"
+    # Plain float32 in products, as wgrad computes them: no TF32.
+    torch.set_float32_matmul_precision("highest")
+    if torch.cuda.is_available():
+        device = "cuda"
+        toolkit = f"CUDA {torch.version.cuda}" if torch.version.cuda else f"HIP {torch.version.hip}"
+        return None, f"{torch.cuda.get_device_name()}, {toolkit}, TF32 off"
+    if torch.backends.mps.is_available():
+        device = "mps"
+        return None, "Metal"
+    return "its torch sees no GPU", ""
 
 
 class Network:
@@ -85,10 +106,8 @@ def main():
                 tell({"missing": missing})
                 continue
             torch.set_num_threads(ask["threads"])
-            blas = "MKL" if torch.backends.mkl.is_available() else "OpenBLAS"
-            if blas not in torch.__config__.show() and blas != "MKL":
-                blas = "another BLAS"
-            tell({"version": torch.__version__, "threads": torch.get_num_threads(), "blas": blas})
+            lack, text = choose(ask["gpu"])
+            tell({"missing": lack} if lack else {"version": torch.__version__, "device": text})
         elif what == "network":
             work = Network(ask["sizes"], ask["batch"])
             tell({})

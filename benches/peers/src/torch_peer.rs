@@ -10,22 +10,23 @@ use serde_json::{Value, json};
 use crate::peer::{Peer, Values, names};
 use crate::work::Problem;
 
-/// PyTorch, eager mode on the CPU.
+/// PyTorch, eager mode.
 pub struct Torch {
     child: Child,
     asks: BufWriter<ChildStdin>,
     tells: BufReader<ChildStdout>,
     names: Vec<String>,
-    /// Its version, threads and BLAS, for people.
+    /// Its version and what it runs on, for people.
     pub description: String,
 }
 
 impl Torch {
-    /// Starts the Python that `WGRAD_PYTHON` names, else `python3`.
+    /// Starts the Python that `WGRAD_PYTHON` names, else `python3`, on the GPU or on
+    /// so many threads of the CPU.
     ///
     /// # Errors
-    /// There is no such Python, or it has no torch.
-    pub fn start(threads: usize) -> Result<Torch> {
+    /// There is no such Python, or it has no torch, or that sees no GPU.
+    pub fn start(threads: usize, gpu: bool) -> Result<Torch> {
         let python = std::env::var("WGRAD_PYTHON").unwrap_or_else(|_| "python3".to_string());
         let mut child = Command::new(&python)
             .args(["-c", include_str!("peer_torch.py")])
@@ -42,17 +43,12 @@ impl Torch {
             names: Vec::new(),
             description: String::new(),
         };
-        let hello = torch.ask(&json!({"do": "hello", "threads": threads}), &[])?;
+        let hello = torch.ask(&json!({"do": "hello", "threads": threads, "gpu": gpu}), &[])?;
         if let Some(reason) = hello["missing"].as_str() {
             bail!("`{python}`: {reason}");
         }
         let text = |key: &str| hello[key].as_str().unwrap_or("unknown").to_string();
-        torch.description = format!(
-            "PyTorch {} (eager, {} threads, {})",
-            text("version"),
-            hello["threads"],
-            text("blas")
-        );
+        torch.description = format!("PyTorch {} (eager, {})", text("version"), text("device"));
         Ok(torch)
     }
 

@@ -76,12 +76,14 @@ const SMALL: &[usize] = &[64, 64, 64, 1];
 const DIGITS: &[usize] = &[784, 512, 256, 1];
 const WIDE: &[usize] = &[1024, 1024, 1024, 1];
 
-/// Every row, in the order of the table.
-pub fn works() -> Vec<Work> {
+/// Every row, in the order of the table. Goals are those for an adapter in software, or
+/// for a hardware GPU, where PyTorch runs on the same one; some rows are only for that.
+pub fn works(hardware: bool) -> Vec<Work> {
     use Goal::{Growth, Seconds, Share, Times};
     let net = |sizes, batch| Task::Net { sizes, batch };
-    let steady = |name, task, steps, goals| {
+    let steady = |name, task, steps, software, gpu| {
         let kind = Kind::Steady { task, steps };
+        let goals = if hardware { gpu } else { software };
         Work { name, kind, goals }
     };
     let cold = |name, task, burn| Work {
@@ -89,60 +91,84 @@ pub fn works() -> Vec<Work> {
         kind: Kind::Cold { task, burn },
         goals: &[Seconds(3.0)],
     };
-    vec![
-        steady("4-2-1/1", net(EXERCISE, 1), 1, &[Times("burn", 15.0)]),
-        steady("4-2-1/64", net(EXERCISE, 64), 1, &[Times("burn", 25.0)]),
-        steady("4-2-1/1024", net(EXERCISE, 1024), 1, &[Times("burn", 25.0)]),
+    let product = |name, size, software, gpu| steady(name, Task::Matmul { size }, 4, software, gpu);
+    let mut list = vec![
+        steady("4-2-1/1", net(EXERCISE, 1), 1, &[Times("burn", 15.0)], &[]),
+        steady(
+            "4-2-1/64",
+            net(EXERCISE, 64),
+            1,
+            &[Times("burn", 25.0)],
+            &[Times("torch", 5.0)],
+        ),
+        steady(
+            "4-2-1/1024",
+            net(EXERCISE, 1024),
+            1,
+            &[Times("burn", 25.0)],
+            &[],
+        ),
         steady(
             "4-2-1/65536",
             net(EXERCISE, 65_536),
             1,
             &[Times("torch", 5.0), Times("burn", 150.0)],
+            &[],
         ),
         steady(
             "4-2-1-queued/64",
             net(EXERCISE, 64),
             64,
             &[Times("torch", 2.0)],
+            &[],
         ),
-        steady("64-64-64-1/64", net(SMALL, 64), 1, &[Times("burn", 12.0)]),
+        steady(
+            "64-64-64-1/64",
+            net(SMALL, 64),
+            1,
+            &[Times("burn", 12.0)],
+            &[],
+        ),
         steady(
             "784-512-256-1/256",
             net(DIGITS, 256),
             1,
             &[Times("burn", 5.0)],
+            &[],
         ),
         steady(
             "1024-1024-1024-1/1024",
             net(WIDE, 1024),
             1,
             &[Times("burn", 3.5)],
+            &[],
         ),
-        steady(
-            "matmul/1024",
-            Task::Matmul { size: 1024 },
-            4,
-            &[Share("torch", 0.12)],
-        ),
+        product("matmul/1024", 1024, &[Share("torch", 0.12)], &[]),
         cold("cold/4-2-1/64", net(EXERCISE, 64), true),
         cold("cold/64-64-64-1/64", net(SMALL, 64), false),
         cold("cold/784-512-256-1/256", net(DIGITS, 256), true),
         cold("cold/1024-1024-1024-1/1024", net(WIDE, 1024), false),
-        Work {
+    ];
+    if hardware {
+        list.push(steady("4-2-1/4194304", net(EXERCISE, 1 << 22), 1, &[], &[]));
+        list.push(product("matmul/4096", 4096, &[], &[Share("torch", 0.7)]));
+    } else {
+        list.push(Work {
             name: "growth/4-2-1",
             kind: Kind::Growth {
                 sizes: EXERCISE,
                 batches: [1, 65_536],
             },
             goals: &[Growth(6.0)],
-        },
-    ]
+        });
+    }
+    list
 }
 
 /// The works that `only` names: all for none, else those with this name or
 /// whose name begins with it and a `/`.
-pub fn choose(only: &[String]) -> Result<Vec<Work>> {
-    let all = works();
+pub fn choose(only: &[String], hardware: bool) -> Result<Vec<Work>> {
+    let all = works(hardware);
     let named = |work: &Work, wish: &String| {
         let rest = work.name.strip_prefix(wish.as_str());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -280,7 +306,7 @@ mod tests {
     /// never 0.
     #[test]
     fn relus_are_decided() {
-        for work in works() {
+        for work in works(true) {
             let Kind::Steady {
                 task: task @ Task::Net { batch, .. },
                 ..
