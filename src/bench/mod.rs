@@ -10,6 +10,7 @@ mod peak;
 mod row;
 mod stats;
 mod verdict;
+mod wake;
 mod work;
 
 pub use count::{Arithmetic, Cost, arithmetic, cost};
@@ -17,6 +18,7 @@ pub use peak::{Peaks, launch, measure as peaks};
 pub use row::{Queued, Row, Times};
 pub use stats::{Budget, Summary, time};
 pub use verdict::Verdict;
+pub use wake::wake;
 pub use work::{BATCHES, Work};
 
 use crate::error::Result;

@@ -7,6 +7,7 @@ use super::count::{Cost, cost};
 use super::host::Host;
 use super::stats::{Budget, Summary, median_of, sample, time};
 use super::verdict::Verdict;
+use super::wake::wake;
 use super::work::{Step, Work};
 use super::{Options, Tamper};
 use crate::check::rounding::{self, Gap, Rounding};
@@ -138,7 +139,7 @@ pub(super) fn measure(gpu: &Gpu, work: &Work, options: &Options) -> Result<Row> 
         true => {
             let measure = exact.as_ref().unwrap_or(&step);
             let programs = [&mut program, &mut forward];
-            Some(times(work, &step, measure, programs, options)?)
+            Some(times(gpu, work, &step, measure, programs, options)?)
         }
         false => None,
     };
@@ -229,6 +230,7 @@ fn judge(
 /// The times of `step`; the CPU's float32 step is held against `measure`, the same
 /// with exact products.
 fn times(
+    gpu: &Gpu,
     work: &Work,
     step: &Step,
     measure: &Step,
@@ -241,6 +243,7 @@ fn times(
     };
     let budget = |share| at_least(options.least.min(3), share);
     let read = [step.loss];
+    wake(gpu, program)?;
     let whole = time(at_least(options.least, 0.4), || {
         program.run_steps(1, &read).map(drop)
     })?;

@@ -199,7 +199,7 @@ pub fn profile(gpu: &Gpu, problem: &Problem, options: &Options) -> Result<Profil
         plain: Vec::new(),
     };
     if made.verdict.passed() {
-        made.run(&mut program, subject.loss, &mut clock, options.steps)?;
+        made.run(gpu, &mut program, subject.loss, &mut clock, options.steps)?;
     }
     made.setup = clock.laps;
     Ok(made)
@@ -234,11 +234,13 @@ impl Profile {
     /// Runs the steps, plain ones and then traced ones.
     fn run(
         &mut self,
+        gpu: &Gpu,
         program: &mut Program,
         loss: NodeId,
         clock: &mut Laps,
         steps: usize,
     ) -> Result<()> {
+        clock.lap("wait for the device's clock", || bench::wake(gpu, program))?;
         self.plain = clock.lap("steps without stamps", || {
             // The first ones make the clock, and learn how long a wait is.
             for _ in 0..2 {
