@@ -26,6 +26,7 @@ use crate::shape::Shape;
 const MOST_IMAGES: usize = 4;
 
 const FINISH: &str = include_str!("../../../shaders/rows/finish.wgsl");
+const FINISH_TREE: &str = include_str!("../../../shaders/rows/finish_tree.wgsl");
 
 /// A row program: its kernels with their parameters, and where its results lie.
 pub struct RowProgram {
@@ -146,7 +147,11 @@ impl RowProgram {
         let ragged = !region.rows.is_multiple_of(schedule::ROWS);
         let images = images(graph, region, target, replicas);
         let lanes = schedule.lanes;
-        let text = text::write(graph, region, lanes, ragged, shared, &images, replicas);
+        let text = {
+            // A driver in software takes long to compile each line.
+            let forms = [ragged, !target.software];
+            text::write(graph, region, lanes, forms, shared, &images, replicas)
+        };
 
         let mut place = Vec::with_capacity(count);
         let mut divisor = Vec::with_capacity(count);
@@ -251,20 +256,28 @@ fn slices(
 fn finish(schedule: &Schedule, sums: usize, tables: &[u32]) -> Vec<Finish> {
     let passes = schedule.passes();
     let last = passes.len().saturating_sub(1);
+    let (entry, source) = match schedule.tree {
+        true => ("rows_finish_tree", FINISH_TREE),
+        false => ("rows_finish", FINISH),
+    };
     let pass = |(i, &parts): (usize, &usize)| {
         let mut params = vec![sums as u32, parts as u32, u32::from(i == last), 0];
         params.extend(tables);
+        let workgroups = match schedule.tree {
+            true => sums,
+            false => parts.div_ceil(schedule::CHUNK),
+        };
         Finish {
             kernel: KernelSource {
-                label: "rows_finish".to_string(),
-                entry: "rows_finish".to_string(),
-                source: join(&[GRID, DIVIDE], FINISH),
+                label: entry.to_string(),
+                entry: entry.to_string(),
+                source: join(&[GRID, DIVIDE], source),
                 reads: 1,
                 images: Vec::new(),
                 writes: 1,
             },
             params,
-            workgroups: parts.div_ceil(schedule::CHUNK) as u64,
+            workgroups: workgroups as u64,
             parts: parts * sums,
         }
     };

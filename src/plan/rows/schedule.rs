@@ -7,11 +7,16 @@ use crate::graph::Target;
 pub const ROWS: usize = 4;
 /// Quads (four rows each) whose terms are added in a row.
 pub const QUADS: usize = 4;
-/// Parts that one invocation of the finishing kernel adds up; CHUNK and BLOCK
-/// of `shaders/rows/finish.wgsl`.
+/// Parts that one workgroup of the finishing kernel in software adds up; CHUNK and
+/// BLOCK of `shaders/rows/finish.wgsl`.
 pub const CHUNK: usize = 256;
+/// LANES of `shaders/rows/finish_tree.wgsl`.
+#[cfg(test)]
+const TREE_LANES: usize = 128;
 /// Workgroups that keep the processors of a driver in software busy.
 const FEW: usize = 16;
+/// Workgroups that keep a GPU busy: several for each of its cores.
+const MANY: usize = 2048;
 #[cfg(test)]
 const FINISH_BLOCK: usize = 16;
 
@@ -32,6 +37,9 @@ pub struct Schedule {
     /// Blocks of [`QUADS`] quads that each invocation takes.
     pub blocks: usize,
     pub workgroups: usize,
+    /// Whether a workgroup adds up the parts of each sum; otherwise
+    /// an invocation does, in passes.
+    pub tree: bool,
 }
 
 impl Schedule {
@@ -49,13 +57,15 @@ impl Schedule {
             // Starting a workgroup takes half a microsecond.
             blocks_alone.div_ceil(FEW).clamp(4, 32)
         } else {
-            2
+            blocks_alone.div_ceil(MANY).clamp(1, 32)
         };
         Schedule {
             lanes,
             quads,
             blocks,
             workgroups: quads.div_ceil(lanes.count * QUADS * blocks).max(1),
+            // A GPU waits long for each load, and has other invocations to do meanwhile.
+            tree: !target.software,
         }
     }
 
@@ -65,7 +75,7 @@ impl Schedule {
         let mut parts = self.workgroups;
         while parts > 1 {
             passes.push(parts);
-            parts = parts.div_ceil(CHUNK);
+            parts = if self.tree { 1 } else { parts.div_ceil(CHUNK) };
         }
         passes
     }
@@ -82,8 +92,12 @@ impl Schedule {
             .passes()
             .iter()
             .map(|&parts| {
-                let parts = parts.min(CHUNK);
-                parts.min(FINISH_BLOCK) - 1 + parts.div_ceil(FINISH_BLOCK) - 1
+                let (parts, lanes) = match self.tree {
+                    true => (parts.div_ceil(TREE_LANES), TREE_LANES.min(parts)),
+                    false => (parts.min(CHUNK), 1),
+                };
+                let tree = lanes.next_power_of_two().ilog2() as usize;
+                parts.min(FINISH_BLOCK) - 1 + parts.div_ceil(FINISH_BLOCK) - 1 + tree
             })
             .sum();
         block + self.blocks - 1 + tree + finish

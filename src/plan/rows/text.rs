@@ -47,14 +47,15 @@ pub struct SharedAt {
 }
 
 /// Writes the kernel of `region` for workgroups of `lanes`. `ragged` says that
-/// the last four rows are not all there; `shared` says where each shared value
+/// the last four rows are not all there, `named` that sums are named one by one;
+/// `shared` says where each shared value
 /// is found, `images` which leaves are read as images. Of several `replicas` each
 /// has one workgroup.
 pub(super) fn write(
     graph: &Graph,
     region: &Region,
     lanes: Lanes,
-    ragged: bool,
+    [ragged, named]: [bool; 2],
     shared: &[SharedAt],
     images: &[usize],
     replicas: usize,
@@ -64,6 +65,7 @@ pub(super) fn write(
         region,
         ragged: ragged && !single,
         single,
+        named,
         ahead: !single && (1..=MOST_AHEAD).contains(&vectors(graph, region, images)),
         shared,
         images,
@@ -97,6 +99,9 @@ struct Writer<'g> {
     ragged: bool,
     /// Rows are loaded one by one.
     single: bool,
+    /// Sums are named one by one and not by an index: a GPU's compiler keeps them in
+    /// registers then.
+    named: bool,
     /// The next quad is read while this one is computed.
     ahead: bool,
     shared: &'g [SharedAt],
@@ -112,6 +117,32 @@ impl<'g> Writer<'g> {
     fn put(&mut self, line: &str) {
         self.text.push_str(line);
         self.text.push('\n');
+    }
+
+    /// Lines for each sum, with its number for `{s}`: in a loop, or one after the other.
+    fn each_sum(&mut self, indent: usize, lines: &[&str]) {
+        let pad = "    ".repeat(indent);
+        if self.named {
+            let sums = self.sums();
+            for s in 0..sums {
+                for line in lines {
+                    let line = line.replace("{s}", &format!("{s}u"));
+                    self.put(&format!("{pad}{line}"));
+                }
+            }
+        } else {
+            self.put(&format!("{pad}for (var s = 0u; s < SUMS; s += 1u) {{"));
+            for line in lines {
+                self.put(&format!("{pad}    {}", line.replace("{s}", "s")));
+            }
+            self.put(&format!("{pad}}}"));
+        }
+    }
+
+    /// Elements of all sums.
+    fn sums(&self) -> usize {
+        let sums = self.region.sums.iter();
+        sums.map(|m| self.shape(m.node).numel()).sum()
     }
 
     fn shape(&self, id: NodeId) -> &'g Shape {
@@ -133,7 +164,7 @@ impl<'g> Writer<'g> {
 
     fn kernel(&mut self, lanes: Lanes) {
         let region = self.region;
-        let sums: usize = region.sums.iter().map(|m| self.shape(m.node).numel()).sum();
+        let sums = self.sums();
         self.libraries(lanes);
         self.body();
         let body = std::mem::take(&mut self.text);
@@ -187,9 +218,42 @@ impl<'g> Writer<'g> {
             Act::Map(call) => Some(wgsl::files_of(call)),
             _ => None,
         });
-        let tree = if lanes.subgroup { SUBGROUP } else { WORKGROUP };
+        let tree = match lanes.subgroup {
+            true => Some(SUBGROUP),
+            false if self.named => None,
+            false => Some(WORKGROUP),
+        };
         let all = [GRID, DIVIDE].into_iter().chain(called.flatten());
-        self.text.push_str(&wgsl::files(all.chain([tree])));
+        self.text.push_str(&wgsl::files(all.chain(tree)));
+        if tree.is_none() {
+            self.tree();
+        }
+    }
+
+    /// `shaders/rows/workgroup.wgsl` with sums that are named one by one.
+    fn tree(&mut self) {
+        self.put(
+            "// Adds up the sums of all lanes of a workgroup in a tree: the upper half of the",
+        );
+        self.put("// lanes hands its sums to the lower half, until one lane is left.");
+        self.put("var<workgroup> shared_sums: array<f32, SUMS * LANES>;");
+        self.put("");
+        self.put("fn sum_lanes(lane: u32) {");
+        self.each_sum(1, &["shared_sums[{s} * LANES + lane] = total[{s}];"]);
+        self.put("    workgroupBarrier();");
+        self.put("    for (var half = LANES / 2u; half > 0u; half /= 2u) {");
+        self.put("        if (lane < half) {");
+        let other = "shared_sums[{s} * LANES + lane + half]";
+        self.each_sum(
+            3,
+            &[&format!("shared_sums[{{s}} * LANES + lane] += {other};")],
+        );
+        self.put("        }");
+        self.put("        workgroupBarrier();");
+        self.put("    }");
+        self.each_sum(1, &["total[{s}] = shared_sums[{s} * LANES];"]);
+        self.put("}");
+        self.put("");
     }
 
     fn bindings(&mut self) {

@@ -56,10 +56,7 @@ impl Writer<'_> {
         self.put("            }");
         self.put("        }");
         if !region.sums.is_empty() {
-            self.put("        for (var s = 0u; s < SUMS; s += 1u) {");
-            self.put("            total[s] += block[s];");
-            self.put("            block[s] = 0.0;");
-            self.put("        }");
+            self.each_sum(2, &["total[{s}] += block[{s}];", "block[{s}] = 0.0;"]);
         }
         self.put("        b += 1u;");
         self.put("        if (b == params.blocks || quad >= params.quads) {");
@@ -69,21 +66,16 @@ impl Writer<'_> {
         if !region.sums.is_empty() {
             self.put("    sum_lanes(lane);");
             self.put("    if (lane == 0u && params.only == 1u) {");
-            self.put("        for (var s = 0u; s < SUMS; s += 1u) {");
-            self.put("            let divisor = params.divisor[s / 4u][s % 4u];");
-            self.put("            let place = params.place[s / 4u][s % 4u];");
             let own = match self.replicas {
                 1 => "",
-                _ => " + params.each[s / 4u][s % 4u] * replica",
+                _ => " + params.each[{s} / 4u][{s} % 4u] * replica",
             };
-            self.put(&format!(
-                "            sums[place{own}] = divided(total[s], divisor);"
-            ));
-            self.put("        }");
+            let place = format!("params.place[{{s}} / 4u][{{s}} % 4u]{own}");
+            let divisor = "params.divisor[{s} / 4u][{s} % 4u]";
+            let line = format!("sums[{place}] = divided(total[{{s}}], {divisor});");
+            self.each_sum(2, &[&line]);
             self.put("    } else if (lane == 0u) {");
-            self.put("        for (var s = 0u; s < SUMS; s += 1u) {");
-            self.put("            sums[group * SUMS + s] = total[s];");
-            self.put("        }");
+            self.each_sum(2, &["sums[group * SUMS + {s}] = total[{s}];"]);
             self.put("    }");
         }
         self.put("}");
