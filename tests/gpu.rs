@@ -124,8 +124,8 @@ fn the_longest_part_of_a_product_stays_below_the_limit_on_loops() {
     const LONGEST: usize = 32_768;
     let mut random = Random::new(12);
     for (m, n, kernel) in [
-        (17, 18, "matmul_tiled 64x64x16"),
-        (17, 18, "matmul_tiled 128x64x8"),
+        (17, 18, "matmul_tiled 64x64 by 4x4"),
+        (17, 18, "matmul_tiled 128x64 by 8x8"),
         (17, 18, "matmul_subgroup 32x32"),
         (5, 66, "matmul_16"),
         (66, 3, "matmul_rows"),

@@ -58,7 +58,13 @@ fn targets() -> Vec<Target> {
 
 /// The larger tiles: the same lines as the smaller, more often; they take long
 /// to compile on a driver in software.
-const LARGE: [&str; 4] = ["64x32", "32x64", "128x64x8", "128x128x8"];
+const LARGE: [&str; 5] = [
+    "64x32",
+    "32x64",
+    "64x64 by 8x8",
+    "128x64 by 8x8",
+    "128x128 by 8x8",
+];
 
 /// Runs the case with every kernel that is offered for it; those with large
 /// tiles only if asked for.
@@ -140,9 +146,10 @@ fn every_kernel_at_the_edges_of_its_tiles() {
         }
     }
     for kernel in [
-        "matmul_tiled 64x64x16",
-        "matmul_tiled 128x64x8",
-        "matmul_tiled 128x128x8",
+        "matmul_tiled 64x64 by 4x4",
+        "matmul_tiled 64x64 by 8x8",
+        "matmul_tiled 128x64 by 8x8",
+        "matmul_tiled 128x128 by 8x8",
     ]
     .into_iter()
     .chain(["matmul_16", "matmul_rows", "matmul_tall"])

@@ -106,7 +106,7 @@ fn targets() -> [Target; 2] {
 }
 
 /// Tiles that only repeat lines of smaller ones, and take long to compile here.
-const LARGE: [&str; 4] = ["64x32", "32x64", "128x64x8", "128x128x8"];
+const LARGE: [&str; 4] = ["64x32", "32x64", "128x64 by 8x8", "128x128 by 8x8"];
 
 /// A product of two leaves in float16.
 struct Product {

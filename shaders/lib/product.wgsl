@@ -23,7 +23,8 @@ struct Params {
     // Strides of C: a thin product may be computed as its transpose.
     c_m: u32,
     c_n: u32,
-    unused: u32,
+    // How much of a part matmul_tiled adds up before it goes through C.
+    turn: u32,
     batch_sizes: array<vec4<u32>, 2>,
     a_batch: array<vec4<u32>, 2>,
     b_batch: array<vec4<u32>, 2>,

@@ -145,7 +145,9 @@ impl Run {
         // What they leave must fit, and its copy for the host.
         let memory = gpu.memory().unwrap_or(u64::MAX) / 4;
         let fit = memory / (4 * 4 * WORKGROUP as u64);
-        let workgroups = workgroups.min(usize::try_from(fit).unwrap_or(usize::MAX)).max(1);
+        let workgroups = workgroups
+            .min(usize::try_from(fit).unwrap_or(usize::MAX))
+            .max(1);
         let per_turn = if chains == 8 { 4 } else { 8 / chains };
         // A fixed point of 1: x * 0.5 + 0.5 stays near it, and never overflows.
         let mut given = vec![0.5; 8];

@@ -26,6 +26,7 @@ use crate::number;
 use crate::shape::{MAX_RANK, Shape};
 
 pub use choice::{Candidate, Problem, candidates};
+use kernel::turn_length;
 pub(crate) use kernel::{BLOCK, depth};
 use kernel::{Side, choose, kernel, part_length, roundings};
 
@@ -285,7 +286,12 @@ impl Op for Matmul {
             [left.size, right.size, k, part],
             [left.own, left.inner, right.inner, right.own],
             [tiles[0], tiles[1], batch.rank(), batch.numel()],
-            [parts, c_strides[0], c_strides[1], 0],
+            [
+                parts,
+                c_strides[0],
+                c_strides[1],
+                turn_length(part.min(k), target),
+            ],
         ];
         let mut params: Vec<u32> = words.as_flattened().iter().map(|&w| w as u32).collect();
         params.extend(sizes_of_batch);

@@ -51,14 +51,12 @@ pub enum Candidate {
         /// fours.
         images: bool,
     },
-    /// `matmul_tiled`: tiles of 64 * blocks.
+    /// `matmul_tiled`: tiles of 4 * lanes * blocks.
     Tiled {
-        /// Blocks of four rows an invocation.
-        row_blocks: u32,
-        /// Blocks of four columns an invocation.
-        column_blocks: u32,
-        /// How much of the inner axis a slice has.
-        depth: u32,
+        /// Invocations of a workgroup, down and across its tile.
+        lanes: [u32; 2],
+        /// Blocks of four by four of an invocation, down and across.
+        blocks: [u32; 2],
     },
     /// `matmul_cooperative`: blocks of 16 by 16 by an adapter's matrix units.
     Cooperative {
@@ -92,7 +90,10 @@ impl fmt::Display for Candidate {
                 let images = if *images { "_images" } else { "" };
                 write!(f, "matmul_subgroup{images} {rows}x{columns}")
             }
-            Candidate::Tiled { depth, .. } => write!(f, "matmul_tiled {rows}x{columns}x{depth}"),
+            Candidate::Tiled { blocks, .. } => {
+                let [down, across] = blocks.map(|b| 4 * b);
+                write!(f, "matmul_tiled {rows}x{columns} by {down}x{across}")
+            }
             Candidate::Cooperative { depth, .. } => {
                 write!(f, "matmul_cooperative {rows}x{columns}x{depth}")
             }
@@ -126,11 +127,7 @@ impl Candidate {
                 column_blocks,
                 ..
             } => [4 * lanes * row_blocks, 4 * lanes * column_blocks],
-            Candidate::Tiled {
-                row_blocks,
-                column_blocks,
-                ..
-            } => [64 * row_blocks, 64 * column_blocks],
+            Candidate::Tiled { lanes, blocks } => [0, 1].map(|i| 4 * lanes[i] * blocks[i]),
             Candidate::Cooperative {
                 subgroups, blocks, ..
             } => [0, 1].map(|i| 16 * subgroups[i] * blocks[i]),
@@ -156,14 +153,12 @@ impl Candidate {
     fn runs_on(&self, target: &Target) -> bool {
         match *self {
             Candidate::Subgroup { .. } => true, // made only for a known subgroup size
-            Candidate::Tiled {
-                row_blocks,
-                column_blocks,
-                depth,
-            } => {
-                // Two slices of each operand.
-                let bytes = 2 * 4 * depth * 64 * (row_blocks + column_blocks);
-                target.workgroup_invocations >= 256 && target.workgroup_bytes >= bytes
+            Candidate::Tiled { lanes, .. } => {
+                let [rows, columns] = self.tile().map(|size| size as u32);
+                // Lines of 17 vectors for each four rows and columns.
+                let bytes = 17 * 4 * (rows + columns);
+                target.workgroup_invocations >= lanes[0] * lanes[1]
+                    && target.workgroup_bytes >= bytes
             }
             Candidate::Cooperative {
                 subgroups, depth, ..
@@ -274,12 +269,11 @@ pub fn candidates(problem: &Problem, target: &Target) -> Vec<Candidate> {
             add(candidate);
         }
     }
-    for (row_blocks, column_blocks, depth) in tiles(m, n) {
-        add(Candidate::Tiled {
-            row_blocks,
-            column_blocks,
-            depth,
-        });
+    for candidate in tiles(m, n) {
+        // Two forms of one tile are for GPUs to choose from.
+        if !target.software || candidate != SQUARE {
+            add(candidate);
+        }
     }
     add(Candidate::Small);
     without_quarantined(list, target)
@@ -307,17 +301,24 @@ fn in_fours(problem: &Problem) -> bool {
     line.is_multiple_of(4) && k.is_multiple_of(4)
 }
 
+/// A tile of 64 by 64 with few invocations and much to do for each.
+const SQUARE: Candidate = Candidate::Tiled {
+    lanes: [8, 8],
+    blocks: [2, 2],
+};
+
 /// Tiles of `matmul_tiled`, the default first. A large tile reads less from
 /// memory for each product, but a few of them leave most of a GPU idle; 64
 /// tiles of 128 by 64 are about one a core of a large GPU.
-fn tiles(m: usize, n: usize) -> [(u32, u32, u32); 3] {
-    let small = (1, 1, 16);
-    let large = (2, 1, 8);
-    let largest = (2, 2, 8);
+fn tiles(m: usize, n: usize) -> [Candidate; 4] {
+    let tile = |lanes, blocks| Candidate::Tiled { lanes, blocks };
+    let small = tile([16, 16], [1, 1]);
+    let large = tile([16, 8], [2, 2]);
+    let largest = tile([16, 16], [2, 2]);
     if m.div_ceil(128) * n.div_ceil(64) >= 64 {
-        [large, largest, small]
+        [large, largest, SQUARE, small]
     } else {
-        [small, large, largest]
+        [small, SQUARE, large, largest]
     }
 }
 
@@ -382,14 +383,14 @@ mod tests {
                 1024,
                 1024,
                 1024,
-                "matmul_tiled 128x64x8",
+                "matmul_tiled 128x64 by 8x8",
                 "matmul_subgroup 32x32",
             ),
             (
                 256,
                 512,
                 784,
-                "matmul_tiled 64x64x16",
+                "matmul_tiled 64x64 by 4x4",
                 "matmul_subgroup 32x32",
             ),
             (1, 1, 1, "matmul_rows", "matmul_rows"),
@@ -400,7 +401,7 @@ mod tests {
             (256, 1, 256, "matmul_rows", "matmul_vector"),
             (1, 256, 256, "matmul_rows", "matmul_vector"),
             (256, 1, 254, "matmul_rows", "matmul_rows"),
-            (256, 256, 1, "matmul_tiled 64x64x16", "matmul_outer"),
+            (256, 256, 1, "matmul_tiled 64x64 by 4x4", "matmul_outer"),
             (4, 256, 1, "matmul_rows", "matmul_rows"),
         ] {
             assert_eq!(first(m, n, k, &gpu), on_gpu, "{m} {n} {k}");

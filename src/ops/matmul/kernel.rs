@@ -24,6 +24,10 @@ const MANY_OUTPUTS: usize = 1 << 20;
 /// the sums of 64.
 pub(crate) const BLOCK: usize = 64;
 const FOUR: usize = 4;
+/// The inner size of a slice of `matmul_tiled`, DEPTH of its shader.
+const SLICE: u32 = 16;
+/// How often at most `matmul_tiled` adds to C.
+const MOST_TURNS: usize = 4;
 
 /// The workgroups that a GPU should have to work on, and the shortest part
 /// that is worth a second pass for it.
@@ -100,13 +104,37 @@ pub(super) fn part_length(k: usize, outputs: usize, jobs: usize, target: &Target
     part.clamp(LEAST_PART, longest)
 }
 
+/// How much of a part `matmul_tiled` adds up before it adds to another sum, in software
+/// one of its own, on a GPU the one in C: as much as leaves the path from a product to the
+/// result no longer than the bound takes it for. Products are added one by one within a
+/// slice, then the slices of a turn, then the turns.
+pub(super) fn turn_length(part: usize, target: &Target) -> usize {
+    let slice = SLICE as usize;
+    if target.software {
+        return BLOCK;
+    }
+    let slices = part.div_ceil(slice).max(1);
+    let turn = |turns| slices.div_ceil(turns);
+    let fits = |&turns: &usize| slice - 1 + turn(turns) - 1 + turns - 1 <= within(part);
+    // A short part is added up by fours, which needs no turns.
+    let turns = (1..MOST_TURNS).find(fits).unwrap_or(MOST_TURNS);
+    match part < BLOCK {
+        true => slices * slice,
+        false => turn(turns) * slice,
+    }
+}
+
+/// The longest path from a product to the sum of a part, in additions.
+fn within(part: usize) -> usize {
+    2 + BLOCK.min(part).div_ceil(FOUR) + part.div_ceil(BLOCK)
+}
+
 /// The longest path from a product to the result, in additions, for parts of
 /// this length.
 fn depth_with(k: usize, part: usize) -> usize {
     let part = part.min(k);
-    let within = 2 + BLOCK.min(part).div_ceil(FOUR) + part.div_ceil(BLOCK);
     let parts = k.div_ceil(part.max(1));
-    (within + reduce::depth(parts)).min(k)
+    (within(part) + reduce::depth(parts)).min(k)
 }
 
 /// The longest path for any target: shorter parts make it shorter (tested).
@@ -207,15 +235,20 @@ pub(super) fn kernel(
             ]);
             (SUBGROUP, wide)
         }
-        Candidate::Tiled {
-            row_blocks,
-            column_blocks,
-            depth,
-        } => {
+        Candidate::Tiled { lanes, blocks } => {
+            let [rows, columns] = candidate.tile().map(|size| size as u32);
+            let slices = (rows + columns) * SLICE / 16;
+            // A driver in software takes long to compile what is written out.
+            let written_out = !target.software;
             settings.extend([
-                ("ROW_BLOCKS", row_blocks),
-                ("COLUMN_BLOCKS", column_blocks),
-                ("DEPTH", depth),
+                ("LANES_M", lanes[0]),
+                ("LANES_N", lanes[1]),
+                ("ROW_BLOCKS", blocks[0]),
+                ("COLUMN_BLOCKS", blocks[1]),
+                ("LOADS", slices.div_ceil(lanes[0] * lanes[1])),
+                ("SHORT", u32::from(problem.k < BLOCK)),
+                ("WIDE", u32::from(written_out)),
+                ("GROUPS", if written_out { SLICE / 4 } else { 1 }),
             ]);
             (TILED, wide)
         }
@@ -282,6 +315,29 @@ pub(super) fn kernel(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The path through `matmul_tiled` is within the bound, for every length of a part.
+    #[test]
+    fn turns_keep_the_path_short() {
+        let slice = SLICE as usize;
+        let software = Target {
+            software: true,
+            ..Target::default()
+        };
+        let both = [Target::default(), software];
+        for (part, target) in (1..70_000).flat_map(|part| both.each_ref().map(|t| (part, t))) {
+            let turn = turn_length(part, target);
+            assert!(turn.is_multiple_of(slice) && turn > 0);
+            let turns = part.div_ceil(turn).max(1);
+            assert!(target.software || turns <= MOST_TURNS, "{part}");
+            // The first term of each sum is added to 0, which is exact.
+            let path = match part < BLOCK {
+                true => (FOUR - 1) + part.div_ceil(FOUR).saturating_sub(1),
+                false => (slice - 1) + (turn.min(part).div_ceil(slice) - 1) + (turns - 1),
+            };
+            assert!(path <= within(part), "{part}: {path}, turns of {turn}");
+        }
+    }
 
     /// The error bound knows no target, so it must hold for all.
     #[test]
