@@ -14,9 +14,9 @@ fn load_a(j: Job, row: u32, k: u32) -> f32 {
     let inside = row < params.m && k < j.k_end;
     let at = select(0u, j.a_offset + row * params.a_m + k * params.a_k, inside);
 //: if HALF
-    return select(0.0, to_half(a[at]), inside);
+    return select(0.0, to_half(prologue_a(a[at], at)), inside);
 //: else
-    return select(0.0, a[at], inside);
+    return select(0.0, prologue_a(a[at], at), inside);
 //: end
 }
 
@@ -24,9 +24,9 @@ fn load_b(j: Job, k: u32, column: u32) -> f32 {
     let inside = column < params.n && k < j.k_end;
     let at = select(0u, j.b_offset + k * params.b_k + column * params.b_n, inside);
 //: if HALF
-    return select(0.0, to_half(b[at]), inside);
+    return select(0.0, to_half(prologue_b(b[at], at)), inside);
 //: else
-    return select(0.0, b[at], inside);
+    return select(0.0, prologue_b(b[at], at), inside);
 //: end
 }
 

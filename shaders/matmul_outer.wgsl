@@ -2,6 +2,26 @@
 // column and a row, for drivers in software: little is computed, so each number
 // is read once for a block of four by four, and stored in fours.
 
+fn one_of_a(at: u32) -> f32 {
+    return prologue_a(a[at], at);
+}
+
+//: if B_FOURS
+//: else
+fn one_of_b(at: u32) -> f32 {
+    return prologue_b(b[at], at);
+}
+
+//: end
+// Numbers as they are multiplied.
+fn taken(v: vec4<f32>) -> vec4<f32> {
+//: if HALF
+    return to_half4(v);
+//: else
+    return v;
+//: end
+}
+
 @compute @workgroup_size(64)
 fn matmul_outer(
     @builtin(workgroup_id) wid: vec3<u32>,
@@ -18,39 +38,23 @@ fn matmul_outer(
 //: if B_FOURS
         let four = four_of_b(at_b);
 //: else
-//: if HALF
-        let four = to_half4(vec4<f32>(
-            b[at_b],
-            b[at_b + params.b_n],
-            b[at_b + 2u * params.b_n],
-            b[at_b + 3u * params.b_n],
+        let four = taken(vec4<f32>(
+            one_of_b(at_b),
+            one_of_b(at_b + params.b_n),
+            one_of_b(at_b + 2u * params.b_n),
+            one_of_b(at_b + 3u * params.b_n),
         ));
-//: else
-        let four = vec4<f32>(
-            b[at_b],
-            b[at_b + params.b_n],
-            b[at_b + 2u * params.b_n],
-            b[at_b + 3u * params.b_n],
-        );
 //: end
-//: end
-//: if HALF
-        let own = to_half4(vec4<f32>(
-            a[at_a],
-            a[at_a + params.a_m],
-            a[at_a + 2u * params.a_m],
-            a[at_a + 3u * params.a_m],
+        let own = taken(vec4<f32>(
+            one_of_a(at_a),
+            one_of_a(at_a + params.a_m),
+            one_of_a(at_a + 2u * params.a_m),
+            one_of_a(at_a + 3u * params.a_m),
         ));
         sum[0] += own.x * four;
         sum[1] += own.y * four;
         sum[2] += own.z * four;
         sum[3] += own.w * four;
-//: else
-        sum[0] += a[at_a] * four;
-        sum[1] += a[at_a + params.a_m] * four;
-        sum[2] += a[at_a + 2u * params.a_m] * four;
-        sum[3] += a[at_a + 3u * params.a_m] * four;
-//: end
     }
     store4(j, row, column, sum[0]);
     store4(j, row + 1u, column, sum[1]);

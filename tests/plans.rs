@@ -184,6 +184,7 @@ fn what_the_passes_save() {
         share: false,
         replicas: 1,
         count_nonfinite: false,
+        prologues: wgrad::plan::Prologues::Paying,
     };
     let fused = PlanOptions {
         rows: false,

@@ -129,6 +129,13 @@ fn a_wrong_kernel_is_found_and_never_taken() {
             "c[at] = result;",
             "c[at] = select(result, 0.0, row == 16u);",
         ),
+        // Only with what stands before in its kernel.
+        (
+            "without the bias of an operand",
+            |source| source.contains("struct PrologueA"),
+            "prologue_a(a[at], at)",
+            "a[at]",
+        ),
         // Only with what follows in its kernel.
         (
             "with a bias and a ReLU",

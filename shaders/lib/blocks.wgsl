@@ -28,12 +28,12 @@ fn stored_four_of_a(at: u32) -> vec4<f32> {
 fn four_of_a(at: u32) -> vec4<f32> {
 //: end
 //: if A_IMAGE
-    return textureLoad(a, texel(at / 4u));
+    return prologue_a4(textureLoad(a, texel(at / 4u)), at);
 //: else
 //: if A_FOURS
-    return a[at / 4u];
+    return prologue_a4(a[at / 4u], at);
 //: else
-    return vec4<f32>(a[at], a[at + 1u], a[at + 2u], a[at + 3u]);
+    return prologue_a4(vec4<f32>(a[at], a[at + 1u], a[at + 2u], a[at + 3u]), at);
 //: end
 //: end
 }
@@ -44,12 +44,12 @@ fn stored_four_of_b(at: u32) -> vec4<f32> {
 fn four_of_b(at: u32) -> vec4<f32> {
 //: end
 //: if B_IMAGE
-    return textureLoad(b, texel(at / 4u));
+    return prologue_b4(textureLoad(b, texel(at / 4u)), at);
 //: else
 //: if B_FOURS
-    return b[at / 4u];
+    return prologue_b4(b[at / 4u], at);
 //: else
-    return vec4<f32>(b[at], b[at + 1u], b[at + 2u], b[at + 3u]);
+    return prologue_b4(vec4<f32>(b[at], b[at + 1u], b[at + 2u], b[at + 3u]), at);
 //: end
 //: end
 }

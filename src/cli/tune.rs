@@ -266,7 +266,7 @@ fn closing(tuned: &Tuned, wrong: &[&Quarantined], adapter: &AdapterDescription) 
              --dry-run --adapter {} --problem '{}' --kernel '{}'\n",
             q.kernel,
             q.problem,
-            if q.followed { ", bias, ReLU" } else { "" },
+            if q.followed { ", biases, ReLU" } else { "" },
             escaped(&q.reason),
             adapter.index,
             q.problem.trim_start_matches("matmul "),

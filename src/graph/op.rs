@@ -216,6 +216,12 @@ pub struct Call {
     /// `shaders/lib/epilogue.wgsl` just before it is stored, so that other
     /// functions of that name may follow the op at no cost.
     pub epilogue: bool,
+    /// Where every element that the kernel reads passes through `prologue_a` (of
+    /// the first that it reads) or `prologue_b` (of the second;
+    /// `shaders/lib/prologue.wgsl`), so that other functions of these names may
+    /// come before the op: how many times the kernel reads each element of the
+    /// two, at most. `None` where there are no such functions.
+    pub repeats: Option<[u64; 2]>,
 }
 
 /// A buffer, as an op's calls see it.

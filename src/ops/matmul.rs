@@ -28,7 +28,7 @@ use crate::shape::{MAX_RANK, Shape};
 pub use choice::{Candidate, Problem, candidates};
 use kernel::turn_length;
 pub(crate) use kernel::{BLOCK, depth};
-use kernel::{Side, choose, kernel, part_length, roundings};
+use kernel::{Side, choose, kernel, part_length, repeats, roundings};
 
 const SOURCE: &str = include_str!("../../shaders/matmul.wgsl");
 
@@ -312,6 +312,7 @@ impl Op for Matmul {
             output: product,
             workgroups: jobs as u64 * parts as u64,
             epilogue: whole,
+            repeats: Some(repeats(candidate, left, right, batch.numel())),
         }];
         if !whole {
             let (more, sums) = reduce::sum_calls(

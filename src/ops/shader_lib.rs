@@ -14,8 +14,13 @@ pub const SIGMOID: &str = include_str!("../../shaders/lib/sigmoid.wgsl");
 /// so ([`Call::epilogue`](crate::graph::Call::epilogue)); the setting EPILOGUE
 /// then is 1, else 0.
 pub const EPILOGUE: &str = include_str!("../../shaders/lib/epilogue.wgsl");
-/// The parameters, buffers and stores of a matrix product; needs [`GRID`] and
-/// [`EPILOGUE`]. A template.
+/// `prologue_a`, `prologue_a4` and the same of b: what becomes of an operand's
+/// elements once they are read. A planner may give functions of its own where a
+/// call says so ([`Call::repeats`](crate::graph::Call::repeats)); the setting
+/// PROLOGUE_A or PROLOGUE_B then is 1, else 0. A template.
+pub const PROLOGUE: &str = include_str!("../../shaders/lib/prologue.wgsl");
+/// The parameters, buffers and stores of a matrix product; needs [`GRID`],
+/// [`EPILOGUE`] and [`PROLOGUE`]. A template.
 pub const PRODUCT: &str = include_str!("../../shaders/lib/product.wgsl");
 /// Blocks of four by four elements of a product's operands; needs [`PRODUCT`].
 /// A template.

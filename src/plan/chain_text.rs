@@ -44,38 +44,53 @@ fn main(
     text.out
 }
 
-/// The functions `epilogue4(v, i)` and `epilogue(v, i)`: what the chain makes of
-/// `v`, the value that load `product` would read at element `i` (and the three
+/// A place in a kernel written by hand through which values go one by one or in
+/// fours, and the chain whose functions stand there.
+pub(super) struct Hook<'a> {
+    pub chain: &'a Chain,
+    /// The load whose value the functions are given.
+    pub given: usize,
+    /// The name of the functions, and of their parameters under `params`.
+    pub name: &'static str,
+    /// The name of the parameters' struct.
+    pub params: &'static str,
+    /// What the names of its buffers start with.
+    pub x: &'static str,
+    /// Whether four elements always begin at a multiple of four.
+    pub aligned: bool,
+    /// Whether the kernel's own op comes after the functions, and not before.
+    pub first: bool,
+}
+
+/// For each hook the functions `name4(v, i)` and `name(v, i)`: what the chain makes
+/// of `v`, the value that load `given` would read at element `i` (and the three
 /// after it), with the buffers that they read from `first_binding` on. They
-/// return the value of the last link. Their parameters are a `struct Epilogue`,
-/// found under `params.epilogue`.
-pub(super) fn epilogue(chain: &Chain, product: usize, first_binding: usize) -> String {
-    let loads: Vec<usize> = (0..chain.loads.len()).filter(|&l| l != product).collect();
-    let mut text = Text::new(chain, &loads, "params.epilogue", "ex");
-    text.kept = true;
-    text.functions(&[]);
-    text.params("Epilogue", "elements");
-    text.bindings(first_binding, "", 0);
-    text.barriers();
-    text.places();
-    let last = chain.links.len().saturating_sub(1);
-    for (width, head, keep) in [
-        (
-            Width::Four,
-            "fn epilogue4(v: vec4<f32>, i: u32) -> vec4<f32> {",
-            "kept4",
-        ),
-        (Width::One, "fn epilogue(v: f32, i: u32) -> f32 {", "kept"),
-    ] {
-        text.put(&format!("\n{head}\n    let v{product} = {keep}(v);"));
-        match width {
-            Width::Four => text.load_four("i / 4u", "i"),
-            Width::One => text.load_one("i"),
+/// return the value of the last link. Between them and the kernel's own op stands a
+/// fence, as between their links.
+pub(super) fn hooks(hooks: &[Hook<'_>], first_binding: usize) -> String {
+    let links = hooks.iter().flat_map(|hook| &hook.chain.links);
+    let mut out = wgsl::files(links.flat_map(|link| wgsl::files_of(&link.call)));
+    let mut binding = first_binding;
+    for (i, hook) in hooks.iter().enumerate() {
+        let chain = hook.chain;
+        let loads: Vec<usize> = (0..chain.loads.len())
+            .filter(|&l| l != hook.given)
+            .collect();
+        let params = format!("params.{}", hook.name);
+        let mut text = Text::new(chain, &loads, &params, hook.x);
+        text.kept = true;
+        text.aligned = hook.aligned;
+        text.params(hook.params, "elements");
+        text.bindings(binding, "", 0);
+        binding += loads.len();
+        if i == 0 {
+            text.barriers();
         }
-        text.links(width);
-        text.put(&format!("    return t{last};\n}}"));
+        text.places();
+        text.functions_of(hook);
+        out.push_str(&text.out);
     }
-    text.out
+    out
 }
 
 /// One `let t0 = ..;` for each link, for the four elements whose operands are
@@ -105,6 +120,8 @@ struct Text<'a> {
     x: &'a str,
     /// Whether values pass through `kept`.
     kept: bool,
+    /// Whether four elements begin at a multiple of four.
+    aligned: bool,
 }
 
 impl<'a> Text<'a> {
@@ -116,6 +133,7 @@ impl<'a> Text<'a> {
             params,
             x,
             kept: chain.is_kept(),
+            aligned: true,
         }
     }
 
@@ -185,7 +203,7 @@ impl<'a> Text<'a> {
         let x = self.x;
         let mut binding = first;
         for (i, access) in self.reads() {
-            let of = if is_read_by_fours(access) {
+            let of = if self.is_read_by_fours(access) {
                 "vec4<f32>"
             } else {
                 "f32"
@@ -237,12 +255,12 @@ fn place_{x}{i}(element: u32) -> u32 {{
         let (params, x) = (self.params, self.x);
         for (i, access) in self.reads() {
             let value = match access {
-                Access::Same => format!("{x}{i}[{four}]"),
                 Access::One => format!("{x}{i}[0]"),
-                Access::Row(_) if access.is_wide() => {
+                Access::Same if self.aligned => format!("{x}{i}[{four}]"),
+                Access::Row(_) if self.is_wide(access) => {
                     format!("{x}{i}[{} % {params}.size{i}]", grouped(four))
                 }
-                Access::Column(_) if access.is_wide() => {
+                Access::Column(_) if self.is_wide(access) => {
                     format!("{x}{i}[{} / {params}.size{i}]", grouped(four))
                 }
                 _ => {
@@ -268,7 +286,7 @@ fn place_{x}{i}(element: u32) -> u32 {{
         let x = self.x;
         for (i, access) in self.reads() {
             let place = self.place(i, access, element);
-            let value = if is_read_by_fours(access) {
+            let value = if self.is_read_by_fours(access) {
                 format!("{x}{i}[{} / 4u][{element} % 4u]", grouped(&place))
             } else {
                 format!("{x}{i}[{place}]")
@@ -317,7 +335,7 @@ fn place_{x}{i}(element: u32) -> u32 {{
     /// The call of link `i`'s function on one part of its arguments.
     fn call(&self, i: usize, link: &Link, part: &str) -> String {
         let argument = |argument: &Argument| match *argument {
-            Argument::Load(i) if is_single(&self.chain.loads[i]) => format!("v{i}"),
+            Argument::Load(i) if self.is_single(&self.chain.loads[i]) => format!("v{i}"),
             Argument::Load(i) => format!("v{i}{part}"),
             Argument::Link(i) if self.chain.links[i].single => format!("t{i}"),
             Argument::Link(i) => format!("t{i}{part}"),
@@ -331,6 +349,53 @@ fn place_{x}{i}(element: u32) -> u32 {{
         }
         format!("{}({})", link.call.function, arguments.join(", "))
     }
+
+    /// The functions of a hook: of four elements, and of one.
+    fn functions_of(&mut self, hook: &Hook<'_>) {
+        let (name, given) = (hook.name, hook.given);
+        let last = self.chain.links.len().saturating_sub(1);
+        for (width, four, of, keep) in [
+            (Width::Four, "4", "vec4<f32>", "kept4"),
+            (Width::One, "", "f32", "kept"),
+        ] {
+            let (begin, end) = match hook.first {
+                true => ("v".to_string(), format!("{keep}(t{last})")),
+                false => (format!("{keep}(v)"), format!("t{last}")),
+            };
+            self.put(&format!(
+                "\nfn {name}{four}(v: {of}, i: u32) -> {of} {{\n    let v{given} = {begin};"
+            ));
+            match width {
+                Width::Four => self.load_four("i / 4u", "i"),
+                Width::One => self.load_one("i"),
+            }
+            self.links(width);
+            self.put(&format!("    return {end};\n}}"));
+        }
+    }
+
+    /// Whether four elements read four neighbours, or all the same one.
+    fn is_wide(&self, access: &Access) -> bool {
+        self.aligned && access.is_wide()
+    }
+
+    /// Whether the four elements of a block read one element here.
+    fn is_single(&self, access: &Access) -> bool {
+        match access {
+            Access::One => true,
+            Access::Column(_) => self.is_wide(access),
+            _ => false,
+        }
+    }
+
+    /// Whether the buffer is declared as blocks of four.
+    fn is_read_by_fours(&self, access: &Access) -> bool {
+        match access {
+            Access::Same => self.aligned,
+            Access::Row(_) => self.is_wide(access),
+            _ => false,
+        }
+    }
 }
 
 fn grouped(expression: &str) -> String {
@@ -343,22 +408,4 @@ fn grouped(expression: &str) -> String {
 
 fn is_strided(load: (usize, &Access)) -> bool {
     matches!(load.1, Access::Strided(_))
-}
-
-/// Whether the four elements of a block read one element here.
-fn is_single(access: &Access) -> bool {
-    match access {
-        Access::One => true,
-        Access::Column(_) => access.is_wide(),
-        _ => false,
-    }
-}
-
-/// Whether the buffer is declared as blocks of four.
-fn is_read_by_fours(access: &Access) -> bool {
-    match access {
-        Access::Same => true,
-        Access::Row(_) => access.is_wide(),
-        _ => false,
-    }
 }

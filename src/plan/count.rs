@@ -2,7 +2,7 @@
 //! (`PlanOptions::count_nonfinite`): one pass over the value where it lies, and
 //! three words for the host.
 
-use super::planner::join;
+use super::wgsl::join;
 use super::{KernelSource, SLICE};
 use crate::error::{Error, Result};
 use crate::ops::shader_lib::GRID;

@@ -7,32 +7,27 @@
 //! group reads is there before the op, and where the functions are short: a
 //! kernel has a copy of them for each element of a tile.
 
-use super::KernelSource;
 use super::access::Access;
 use super::chain::Chain;
-use super::chain_text;
 use super::fuse::{self, Group, Groups};
 use super::nodes::Nodes;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::{Call, Graph, NodeId, Operand, Target};
 
-/// The most ops in an epilogue.
-const MOST_LINKS: usize = 8;
+/// The most ops in an epilogue, and in a prologue.
+pub(super) const MOST_LINKS: usize = 8;
 
 /// What a kernel is given to end with a group.
 #[derive(Debug)]
 pub(super) struct Epilogue {
-    /// The ops' functions, `struct Epilogue`, its buffers and the two functions.
-    pub source: String,
-    /// The words of `struct Epilogue`, whole blocks of four.
-    pub params: Vec<u32>,
-    /// The holders of the buffers that it reads, in the order of bindings: after
-    /// the kernel's own and before the output.
+    /// The ops.
+    pub chain: Chain,
+    /// The load that is the product's value.
+    pub given: usize,
+    /// The holders of the buffers that it reads besides, in order.
     pub reads: Vec<NodeId>,
     /// The nodes that it computes, in order.
     pub members: Vec<NodeId>,
-    /// The ops' names.
-    names: String,
 }
 
 /// The epilogue of `product`, which `calls` compute, if a group can be that.
@@ -54,38 +49,36 @@ pub(super) fn of(
         return Ok(None);
     }
     let (chain, loads) = fuse::chain(graph, nodes, group)?;
-    let Some(at) = product_load(&chain, &loads, product) else {
+    let Some(given) = product_load(&chain, &loads, product) else {
         return Ok(None);
     };
     let mut reads = loads;
-    reads.remove(at);
+    reads.remove(given);
     // Leaves are there from the start.
     let before = |&load: &NodeId| {
         nodes.is_leaf(load) || nodes.time(groups.stored_at(load)) < nodes.time(product)
     };
     let is_there = reads.iter().all(before);
-    let is_short = chain.links.iter().all(|link| fuse::is_cheap(&link.call));
     let buffers = call.inputs.len() + reads.len() + 1;
-    if !is_there || !is_short || buffers > target.storage_buffers as usize || chain.elements == 0 {
+    if !is_there
+        || !is_short(&chain, group)
+        || buffers > target.storage_buffers as usize
+        || chain.elements == 0
+    {
         return Ok(None);
     }
-    Ok(Some(made(&chain, at, group, reads, call.inputs.len() + 1)))
-}
-
-fn made(
-    chain: &Chain,
-    product: usize,
-    group: &Group,
-    reads: Vec<NodeId>,
-    first_binding: usize,
-) -> Epilogue {
-    Epilogue {
-        source: chain_text::epilogue(chain, product, first_binding),
-        params: chain.params(chain.elements as u32, true),
+    Ok(Some(Epilogue {
+        chain,
+        given,
         reads,
         members: group.members.clone(),
-        names: chain.names(),
-    }
+    }))
+}
+
+/// Whether a kernel may have a copy of the ops for each element of a tile.
+pub(super) fn is_short(chain: &Chain, group: &Group) -> bool {
+    let cheap = |link: &super::chain::Link| fuse::is_cheap(&link.call);
+    group.members.len() <= MOST_LINKS && chain.links.iter().all(cheap)
 }
 
 /// Whether a call stores the op's value through the functions.
@@ -110,28 +103,6 @@ impl Epilogue {
     /// Whether it is the end of this call.
     pub fn ends(&self, call: &Call) -> bool {
         has_hook(call)
-    }
-
-    /// A kernel with its text in place: room for the parameters, and the output
-    /// after the buffers that it reads.
-    pub fn added_to(&self, mut kernel: KernelSource) -> Result<KernelSource> {
-        let wrong = |what: &str| Error::Graph(format!("kernel `{}` has {what}", kernel.entry));
-        let output = |reads: usize| format!("@binding({}) var<storage, read_write>", reads + 1);
-        let own = output(kernel.reads);
-        if kernel.source.matches(&own).count() != 1 {
-            return Err(wrong("no output after what it reads"));
-        }
-        let reads = kernel.reads + self.reads.len();
-        let mut source = kernel.source.replace(&own, &output(reads));
-        let end = source
-            .find("struct Params {")
-            .and_then(|start| Some(start + source[start..].find("\n}")? + 1))
-            .ok_or_else(|| wrong("no struct Params"))?;
-        source.insert_str(end, "    @align(16) epilogue: Epilogue,\n");
-        kernel.label = format!("{}+{}", kernel.label, self.names);
-        kernel.source = source;
-        kernel.reads = reads;
-        Ok(kernel)
     }
 }
 
@@ -193,10 +164,6 @@ mod tests {
         let later = g.matmul(t, w).unwrap();
         let a = g.add(z, later).unwrap();
         let plan = without_rows(&g, &[a]).unwrap();
-        assert_eq!(
-            ops(&plan),
-            ["matmul", "scale[3.0]", "matmul, add"],
-            "{plan}"
-        );
+        assert_eq!(ops(&plan), ["matmul", "scale[3.0], matmul, add"], "{plan}");
     }
 }

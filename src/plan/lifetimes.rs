@@ -192,7 +192,7 @@ mod tests {
     use super::*;
     use crate::autodiff::gradient;
     use crate::graph::{Graph, NodeId, Target};
-    use crate::plan::PlanOptions;
+    use crate::plan::{PlanOptions, Prologues};
 
     fn plan(g: &Graph, outputs: &[NodeId], fuse: bool, share: bool) -> Plan {
         let options = PlanOptions {
@@ -202,6 +202,7 @@ mod tests {
             workgroup: false,
             replicas: 1,
             count_nonfinite: false,
+            prologues: Prologues::Paying,
         };
         Plan::with_options(g, outputs, &Target::default(), &options).unwrap()
     }

@@ -13,12 +13,14 @@ mod epilogue;
 mod fence;
 mod fold;
 mod fuse;
+mod hooks;
 pub mod image;
 mod lifetimes;
 mod masks;
 mod nodes;
 mod order;
 mod planner;
+mod prologue;
 mod rows;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod single;
@@ -166,6 +168,18 @@ pub fn stride(numel: usize) -> usize {
     numel.next_multiple_of(4)
 }
 
+/// Which elementwise ops a product of matrices computes as it reads its operands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Prologues {
+    /// None: their values are stored first.
+    None,
+    /// Those that cost less so than a dispatch and the value's trip through memory.
+    #[default]
+    Paying,
+    /// All that can be, whatever they cost: for tests and measurements.
+    All,
+}
+
 /// What a planner may do; all of it by default. No result depends on it, but
 /// for what a compiler makes of a longer kernel.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -178,6 +192,9 @@ pub struct PlanOptions {
     /// Let one be a workgroup program: a whole small step in one workgroup. Only
     /// where kernels are fused.
     pub workgroup: bool,
+    /// Which elementwise ops a product of matrices may compute as it reads its
+    /// operands. Only where kernels are fused.
+    pub prologues: Prologues,
     /// Let values share memory that are not needed at the same time.
     pub share: bool,
     /// So many networks of the graph's shape side by side, each with leaves of
@@ -197,6 +214,7 @@ impl Default for PlanOptions {
             fuse: true,
             rows: true,
             workgroup: true,
+            prologues: Prologues::Paying,
             share: true,
             replicas: 1,
             count_nonfinite: false,

@@ -8,8 +8,10 @@ use std::collections::{HashMap, HashSet};
 
 use super::epilogue::{self, Epilogue};
 use super::fuse::{self, Group, Groups};
+use super::hooks::Hooks;
 use super::nodes::Nodes;
 use super::order::{Item, Order};
+use super::prologue;
 use super::rows::{self, Region, RowProgram};
 use super::{
     BufferId, BufferSpec, Content, Feed, KernelSource, MAX_WORKGROUPS, Output, Plan, PlanOptions,
@@ -17,8 +19,6 @@ use super::{
 };
 use crate::error::{Error, Result};
 use crate::graph::{Call, Graph, Kind, Lowering, NodeId, Operand, Target};
-use crate::ops::shader_lib::EPILOGUE;
-use crate::ops::template;
 use crate::tensor::Tensor;
 
 /// A plan in the making.
@@ -98,12 +98,13 @@ impl<'g> Planner<'g> {
             nodes.add_readers(region);
         }
         let groups = fuse::groups(self.graph, &nodes, self.target, fuse)?;
+        let joined = self.joined(&nodes, &groups)?;
         self.leaves(&nodes, &shared_leaves(&nodes, regions), "shared values");
         let counts = (self.options.count_nonfinite)
             .then(|| self.buffer("counts of what is not finite", 0, Content::Computed));
         for &item in nodes.items() {
             match item {
-                Item::Node(id) => self.compute(&nodes, &groups, id)?,
+                Item::Node(id) => self.compute(&nodes, &groups, &joined, id)?,
                 Item::Region(i) => self.rows(&nodes, &regions[i])?,
             }
             if let (Some(counts), Item::Node(id)) = (counts, item)
@@ -117,6 +118,29 @@ impl<'g> Planner<'g> {
             Some(counts) => self.clear(counts),
             None => self.read_back(&nodes, outputs),
         }
+    }
+
+    /// The groups that kernels of other ops compute.
+    fn joined(&self, nodes: &Nodes<'_>, groups: &Groups) -> Result<Joined> {
+        let mut joined = Joined::default();
+        if !self.fuse() {
+            return Ok(joined);
+        }
+        for (id, _) in nodes.held() {
+            if let Some(Lowering::Calls { calls, .. }) = nodes.lowering(id) {
+                let epilogue = epilogue::of(self.graph, nodes, groups, id, calls, self.target)?;
+                joined.epilogues.extend(epilogue.map(|e| (id, e)));
+            }
+        }
+        joined.prologues = prologue::find(
+            self.graph,
+            nodes,
+            groups,
+            &joined.epilogues,
+            self.target,
+            self.options.prologues,
+        )?;
+        Ok(joined)
     }
 
     /// Whether a kernel may compute several ops.
@@ -150,7 +174,13 @@ impl<'g> Planner<'g> {
     }
 
     /// Gives an op's value a place, and the steps that it takes.
-    fn compute(&mut self, nodes: &Nodes<'_>, groups: &Groups, id: NodeId) -> Result<()> {
+    fn compute(
+        &mut self,
+        nodes: &Nodes<'_>,
+        groups: &Groups,
+        joined: &Joined,
+        id: NodeId,
+    ) -> Result<()> {
         if !nodes.holds(id) {
             return Ok(()); // a view, or equal to another
         }
@@ -158,16 +188,13 @@ impl<'g> Planner<'g> {
             Some(Lowering::Map(_)) => match groups.ending_at(id) {
                 // Computed already, as an epilogue.
                 Some(_) if self.place[id.index()].is_some() => Ok(()),
+                // To be computed, as a prologue.
+                Some(_) if joined.prologues.computes(id) => Ok(()),
                 Some(group) => self.group(nodes, group),
                 None => Ok(()), // inside a group that ends later
             },
             Some(Lowering::Calls { scratch, calls, .. }) => {
-                let epilogue = if self.fuse() {
-                    epilogue::of(self.graph, nodes, groups, id, calls, self.target)?
-                } else {
-                    None
-                };
-                self.calls(nodes, id, scratch, calls, epilogue)
+                self.calls(nodes, id, scratch, calls, joined)
             }
             // Leaves have their places; a view is held by what it views.
             Some(Lowering::View) | None => Ok(()),
@@ -313,22 +340,19 @@ impl<'g> Planner<'g> {
         Ok(())
     }
 
-    /// The steps of an op with kernels written by hand, the last of which ends
-    /// with `epilogue`.
+    /// The steps of an op with kernels written by hand, and of the groups that these
+    /// compute.
     fn calls(
         &mut self,
         nodes: &Nodes<'_>,
         id: NodeId,
         scratch: &[usize],
         calls: &[Call],
-        epilogue: Option<Epilogue>,
+        joined: &Joined,
     ) -> Result<()> {
         let node = self.graph.node(id)?;
-        let mut inputs = Vec::with_capacity(node.inputs.len());
-        for &input in nodes.inputs(id) {
-            inputs.push(self.at(nodes.holder(input))?);
-        }
-        let stored = epilogue.as_ref().and_then(Epilogue::output).unwrap_or(id);
+        let epilogue = joined.epilogues.get(&id);
+        let stored = epilogue.and_then(Epilogue::output).unwrap_or(id);
         let label = &self.graph.node(stored)?.label;
         let output = self.buffer(label, node.shape.numel(), Content::Computed);
         self.place[stored.index()] = Some(output);
@@ -337,28 +361,33 @@ impl<'g> Planner<'g> {
             self.buffer(&label, elements, Content::Computed)
         };
         let scratch: Vec<_> = scratch.iter().enumerate().map(part).collect();
-        let find = |operand: Operand| match operand {
-            Operand::Input(i) => inputs[i],
-            Operand::Output => output,
-            Operand::Scratch(i) => scratch[i],
-        };
         for call in calls.iter().filter(|c| c.workgroups > 0) {
-            let mut reads: Vec<_> = call.inputs.iter().map(|&i| find(i)).collect();
-            let writes = vec![find(call.output)];
-            let mut kernel = written_by_hand(call, epilogue.as_ref())?;
-            let mut params = call.params.clone();
-            let mut ids = vec![id];
-            if let Some(epilogue) = epilogue.as_ref().filter(|e| e.ends(call)) {
-                kernel = epilogue.added_to(kernel)?;
-                params.resize(params.len().next_multiple_of(4), 0);
-                params.extend(&epilogue.params);
-                for &read in &epilogue.reads {
-                    reads.push(self.at(read)?);
-                }
-                ids.extend(&epilogue.members);
+            let hooks = Hooks::new(call, joined.prologues.of(id), epilogue);
+            let find = |operand: Operand| match operand {
+                Operand::Input(i) => self.at(nodes.holder(nodes.inputs(id)[i])),
+                Operand::Output => Ok(output),
+                Operand::Scratch(i) => Ok(scratch[i]),
+            };
+            let mut reads = Vec::with_capacity(call.inputs.len());
+            for (i, &input) in call.inputs.iter().enumerate() {
+                reads.push(match hooks.given(i) {
+                    Some(given) => self.at(given)?,
+                    None => find(input)?,
+                });
             }
-            let kernel = self.kernel(kernel);
-            self.step(&ids, kernel, params, reads, writes, call.workgroups)?;
+            for read in hooks.reads() {
+                reads.push(self.at(read)?);
+            }
+            let writes = vec![find(call.output)?];
+            let kernel = self.kernel(hooks.kernel()?);
+            self.step(
+                &hooks.nodes(id),
+                kernel,
+                hooks.params(),
+                reads,
+                writes,
+                call.workgroups,
+            )?;
         }
         Ok(())
     }
@@ -409,6 +438,13 @@ impl<'g> Planner<'g> {
     }
 }
 
+/// What is computed in the kernels of other ops, by the op.
+#[derive(Default)]
+struct Joined {
+    epilogues: HashMap<NodeId, Epilogue>,
+    prologues: prologue::Found,
+}
+
 /// The small leaves that row programs read as values shared by all rows.
 fn shared_leaves(nodes: &Nodes<'_>, regions: &[Region]) -> Vec<bool> {
     let mut shared = vec![false; nodes.len()];
@@ -426,42 +462,6 @@ fn fold(workgroups: u64) -> Option<[u32; 2]> {
         return None;
     }
     Some([workgroups.div_ceil(rows) as u32, rows as u32])
-}
-
-/// The kernel of a call, with the functions of its epilogue in their place.
-fn written_by_hand(call: &Call, epilogue: Option<&Epilogue>) -> Result<KernelSource> {
-    let kernel = &call.kernel;
-    let epilogue = epilogue.filter(|e| e.ends(call));
-    let lib = |&lib: &&'static str| match epilogue {
-        Some(epilogue) if lib == EPILOGUE => epilogue.source.clone(),
-        _ => lib.to_string(),
-    };
-    let libs: Vec<String> = kernel.libs.iter().map(lib).collect();
-    let libs: Vec<&str> = libs.iter().map(String::as_str).collect();
-    let text = join(&libs, kernel.source);
-    // A kernel may store in another way where there is something to follow.
-    let mut settings = kernel.settings.clone();
-    settings.push(("EPILOGUE", u32::from(epilogue.is_some())));
-    Ok(KernelSource {
-        label: kernel.entry.to_string(),
-        entry: kernel.entry.to_string(),
-        source: template::expand(&text, &settings)
-            .map_err(|e| Error::Graph(format!("kernel `{}`: {e}", kernel.entry)))?,
-        reads: call.inputs.len(),
-        images: kernel.images.clone(),
-        writes: 1,
-    })
-}
-
-/// WGSL has no include: the files one after the other.
-pub(super) fn join(libs: &[&str], source: &str) -> String {
-    let mut text = String::new();
-    for lib in libs {
-        text.push_str(lib);
-        text.push('\n');
-    }
-    text.push_str(source);
-    text
 }
 
 #[cfg(test)]

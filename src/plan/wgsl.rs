@@ -19,6 +19,17 @@ pub(super) fn files(all: impl IntoIterator<Item = &'static str>) -> String {
     text
 }
 
+/// WGSL has no include: the files one after the other.
+pub(super) fn join(libs: &[&str], source: &str) -> String {
+    let mut text = String::new();
+    for lib in libs {
+        text.push_str(lib);
+        text.push('\n');
+    }
+    text.push_str(source);
+    text
+}
+
 /// The files that a function needs, its own last.
 pub(super) fn files_of(call: &MapCall) -> impl Iterator<Item = &'static str> {
     call.libs.iter().copied().chain([call.source])

@@ -62,7 +62,8 @@ pub struct Quarantined {
     pub kernel: String,
     /// The product that it computed.
     pub problem: String,
-    /// Whether a bias and a ReLU followed in the kernel.
+    /// Whether the kernel computed more: a bias added to either operand, a bias and
+    /// a ReLU that followed.
     pub followed: bool,
     /// What is wrong, with the worst value.
     pub reason: String,

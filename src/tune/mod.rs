@@ -20,7 +20,7 @@ pub use problem::{parse, products};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId, Target};
 use crate::ops::matmul::{self, Candidate, Problem};
-use crate::plan::{Plan, PlanOptions};
+use crate::plan::{Plan, PlanOptions, Prologues};
 use crate::run::gpu::Gpu;
 
 /// What the tuner chooses from.
@@ -58,10 +58,12 @@ impl Kernels for Own {
         target: &Target,
         _candidate: Candidate,
     ) -> Result<Plan> {
-        // A row or workgroup program has no product of its own to judge.
+        // A row or workgroup program has no product of its own to judge. What stands
+        // before a product is to be in its kernel, whether it pays at this size or not.
         let options = PlanOptions {
             rows: false,
             workgroup: false,
+            prologues: Prologues::All,
             ..PlanOptions::default()
         };
         Plan::with_options(graph, &[output], target, &options)

@@ -134,7 +134,8 @@ pub fn parse(text: &str) -> Result<Problem> {
 }
 
 /// Problems of the same layout around the edges of the kernel's tiles, and
-/// whether a bias and a ReLU follow in its kernel: one row and one column; one less,
+/// whether a bias is added to either operand and a bias and a ReLU follow, all in its
+/// kernel: one row and one column; one less,
 /// as much and one more than a tile; primes; an inner axis that is not of whole
 /// fours, and one that is long.
 pub(super) fn edges(problem: &Problem, candidate: Candidate) -> Vec<(Problem, bool)> {

@@ -39,7 +39,8 @@ pub(super) struct Checked {
 /// A product of two matrices of fixed values, and what it must give.
 pub(super) struct Subject {
     problem: Problem,
-    /// Whether a bias and a ReLU follow, which the kernel then computes, too.
+    /// Whether a bias is added to either operand, and a bias and a ReLU follow, which
+    /// the kernel then computes, too.
     followed: bool,
     graph: Graph,
     output: NodeId,
@@ -54,9 +55,18 @@ impl Subject {
         let mut graph = Graph::new();
         let a = graph.input("a", &turned(problem.transpose_a, [m, k]))?;
         let b = graph.input("b", &turned(problem.transpose_b, [k, n]))?;
-        let turns = [problem.transpose_a, problem.transpose_b];
-        let mut output = graph.matmul_in(problem.precision, [a, b], turns)?;
         let mut leaves = vec![("a", a), ("b", b)];
+        let mut operands = [a, b];
+        if followed {
+            for (operand, label) in operands.iter_mut().zip(["bias of a", "bias of b"]) {
+                let columns = graph.shape(*operand)?.dims()[1];
+                let bias = graph.input(label, &[columns])?;
+                leaves.push((label, bias));
+                *operand = graph.add(*operand, bias)?;
+            }
+        }
+        let turns = [problem.transpose_a, problem.transpose_b];
+        let mut output = graph.matmul_in(problem.precision, operands, turns)?;
         if followed {
             let bias = graph.input("bias", &[n])?;
             leaves.push(("bias", bias));

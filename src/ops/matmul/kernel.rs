@@ -5,7 +5,7 @@ use super::SOURCE;
 use super::choice::{Candidate, Problem, candidates, units_fit};
 use crate::graph::{Kernel, Precision, Target, image};
 use crate::ops::reduce;
-use crate::ops::shader_lib::{BLOCKS, EPILOGUE, GRID, HALF, PRODUCT, UNITS};
+use crate::ops::shader_lib::{BLOCKS, EPILOGUE, GRID, HALF, PRODUCT, PROLOGUE, UNITS};
 use crate::shape::{MAX_RANK, Shape};
 
 const SUBGROUP: &str = include_str!("../../../shaders/matmul_subgroup.wgsl");
@@ -36,8 +36,9 @@ const LEAST_PART: usize = 256;
 
 /// One operand as the shader reads it: its own axis, the inner axis, batches.
 pub(super) struct Side {
-    /// The size of its own axis.
+    /// The size of its own axis, and of the inner axis.
     pub size: usize,
+    pub depth: usize,
     /// Strides along its own and along the inner axis.
     pub own: usize,
     pub inner: usize,
@@ -73,6 +74,7 @@ impl Side {
         words.resize(MAX_RANK, 0);
         Side {
             size,
+            depth: step / size.max(1),
             own,
             inner,
             inner_first,
@@ -185,6 +187,35 @@ pub(super) fn choose(problem: &Problem, target: &Target) -> Candidate {
     *wished.unwrap_or(&all[0])
 }
 
+/// How many times the candidate's kernel reads each element of either operand, at
+/// most: once for each tile that it goes into, and more often where invocations of
+/// a tile read it each for themselves.
+pub(super) fn repeats(candidate: Candidate, left: &Side, right: &Side, batches: usize) -> [u64; 2] {
+    let [rows, columns] = candidate.tile();
+    let tiles = [left.size.div_ceil(rows), right.size.div_ceil(columns)];
+    let [of_left, of_right] = match candidate {
+        Candidate::Subgroup { .. }
+        | Candidate::Tiled { .. }
+        | Candidate::Cooperative { .. }
+        | Candidate::Small
+        | Candidate::Tall => [tiles[1], tiles[0]],
+        // Each row reads all columns.
+        Candidate::Rows => [1, left.size],
+        // Once for four rows, but in every lane the same.
+        Candidate::Vector { .. } => [1, left.size],
+        Candidate::Outer => [right.size.div_ceil(FOUR), left.size.div_ceil(FOUR)],
+    };
+    // Matrices of the operand that are read again for each of several results.
+    let again = |side: &Side| {
+        let own = side.elements / (side.size * side.depth).max(1);
+        (batches / own.max(1)).max(1)
+    };
+    [
+        (of_left * again(left)) as u64,
+        (of_right * again(right)) as u64,
+    ]
+}
+
 /// The candidate's kernel for operands that lie like these.
 pub(super) fn kernel(
     candidate: Candidate,
@@ -195,12 +226,12 @@ pub(super) fn kernel(
     let half = problem.precision.is_half();
     let (thin, wide): (&'static [&'static str], &'static [&'static str]) = match half {
         false => (
-            &[GRID, EPILOGUE, PRODUCT],
-            &[GRID, EPILOGUE, PRODUCT, BLOCKS],
+            &[GRID, EPILOGUE, PROLOGUE, PRODUCT],
+            &[GRID, EPILOGUE, PROLOGUE, PRODUCT, BLOCKS],
         ),
         true => (
-            &[GRID, EPILOGUE, PRODUCT, HALF],
-            &[GRID, EPILOGUE, PRODUCT, HALF, BLOCKS],
+            &[GRID, EPILOGUE, PROLOGUE, PRODUCT, HALF],
+            &[GRID, EPILOGUE, PROLOGUE, PRODUCT, HALF, BLOCKS],
         ),
     };
     let mut settings = vec![
@@ -265,7 +296,8 @@ pub(super) fn kernel(
                 ("DEPTH", depth),
                 ("COPIES", depth / 32),
             ]);
-            let libs: &'static [&'static str] = &[UNITS, GRID, EPILOGUE, PRODUCT, HALF, BLOCKS];
+            let libs: &'static [&'static str] =
+                &[UNITS, GRID, EPILOGUE, PROLOGUE, PRODUCT, HALF, BLOCKS];
             (COOPERATIVE, libs)
         }
         Candidate::Vector { lanes } => {

@@ -83,6 +83,7 @@ pub(crate) fn sum_calls(
             output,
             workgroups: way.workgroups(outputs as u64 * chunks as u64),
             epilogue: last,
+            repeats: None,
         });
         if last {
             return (scratch, calls);

@@ -16,7 +16,7 @@ pub use region::Region;
 pub use schedule::{Lanes, Schedule};
 pub use text::SharedAt;
 
-use super::planner::join;
+use super::wgsl::join;
 use super::{KernelSource, SLICE, stride};
 use crate::graph::{Graph, NodeId, Target, image};
 use crate::ops::shader_lib::{DIVIDE, GRID};
