@@ -150,6 +150,13 @@ fn faults() -> Vec<Fault> {
                 edit(plan, "min(params.terms, ", "min(params.terms - 1u, ");
             },
         ),
+        planted(
+            "a product that forgets what stands before it",
+            ["kernels", "matmul", "add(a)+add(b)+"],
+            |plan| {
+                edit(plan, "prologue_a(a[at], at)", "a[at]");
+            },
+        ),
         planted("a missing barrier", ["ops", "sum", "sum_tree"], |plan| {
             edit(plan, "workgroupBarrier();", "");
         }),

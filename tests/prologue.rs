@@ -6,6 +6,7 @@ mod common;
 
 use common::{Random, gpu};
 use wgrad::check::compare;
+use wgrad::check::poison::examine;
 use wgrad::graph::{Precision, Target};
 use wgrad::ops::matmul::{Problem, candidates};
 use wgrad::plan::{Plan, PlanOptions, Prologues};
@@ -210,6 +211,9 @@ fn try_all(case: &Case, seed: u64, seen: &mut Vec<String>) {
     for (target, name) in case.forced() {
         let what = format!("{name} {case:?}");
         let [read, stored] = maker.agree(&[c], &target, &what);
+        // What lies outside comes to nothing, whatever it is.
+        let found = examine(gpu(), read.clone(), &maker.feeds).unwrap();
+        assert_eq!((found.wrong, &found.first), (0, &None), "{what}\n{read}");
         let before = case.chains.iter().filter(|chain| !chain.is_empty()).count();
         assert_eq!(
             read.steps.len() + before,

@@ -175,6 +175,34 @@ mod tests {
         assert_eq!((readback.flops, readback.bytes), (0, 2 * 4 * 48 * 32));
     }
 
+    /// y = relu(x + b) wᵀ: one product with a prologue. Each element of the sum counts
+    /// once, however often the kernel computes it; its value has no buffer.
+    #[test]
+    fn a_product_and_what_stands_before_it() {
+        let mut g = Graph::new();
+        let x = g.input("x", &[48, 40]).unwrap();
+        let w = g.parameter("w", &[132, 40]).unwrap();
+        let b = g.input("b", &[40]).unwrap();
+        let a = g.add(x, b).unwrap();
+        let h = g.relu(a).unwrap();
+        let y = g.linear(h, w, None).unwrap();
+        let options = PlanOptions {
+            rows: false,
+            workgroup: false,
+            ..PlanOptions::default()
+        };
+        let plan = Plan::with_options(&g, &[y], &Target::default(), &options).unwrap();
+        let items = items(&g, &plan).unwrap();
+        let [product, _] = &items[..] else {
+            panic!("{plan}");
+        };
+        assert_eq!(product.flops, 2 * 48 * 132 * 40 + 2 * 48 * 40);
+        assert_eq!(product.bytes, 4 * (48 * 40 + 40 + 132 * 40 + 48 * 132));
+        assert_eq!(product.nodes.len(), 3, "{product:?}");
+        assert!(product.kernel.starts_with("add+relu(a)+matmul_"));
+        assert!(product.nodes[1].contains("= relu("), "{product:?}");
+    }
+
     /// A sum in several passes is counted once, in the first.
     #[test]
     fn dispatches_for_one_op_share_its_arithmetic() {

@@ -8,6 +8,7 @@ use super::{Examiner, Section};
 use crate::error::Result;
 use crate::graph::{Graph, Sample, Target};
 use crate::ops::matmul::{Problem, candidates};
+use crate::run::Feeds;
 
 type Sizes = ([usize; 3], &'static [usize]);
 
@@ -34,6 +35,11 @@ const SIZES: [Sizes; 16] = [
 /// Of these, what a short card has.
 const QUICK: usize = 4;
 
+/// Of these, what is tried with a bias added to either operand and a bias and a ReLU
+/// behind, all in the product's kernel: the first so many, of a short card one.
+const FUSED: usize = 4;
+const FUSED_QUICK: usize = 2;
+
 /// Just above 65,535: the longest loop that some drivers run, and the widest
 /// grid.
 const LONG: usize = 65_537;
@@ -54,7 +60,16 @@ pub(super) fn examine(examiner: &mut Examiner<'_>) -> Result<Section> {
             for (k, turn) in TURNS.into_iter().enumerate() {
                 // A short card turns each product in one way.
                 if !quick || k == (i + 1) % TURNS.len() {
-                    each_kernel(examiner, &mut section, sizes, batch, turn, &mut random)?;
+                    let fused = if quick { i == FUSED_QUICK } else { i < FUSED };
+                    for fused in [false, true].into_iter().take(1 + usize::from(fused)) {
+                        let case = Case {
+                            sizes,
+                            batch,
+                            turn,
+                            fused,
+                        };
+                        each_kernel(examiner, &mut section, &case, &mut random)?;
+                    }
                 }
             }
         }
@@ -70,20 +85,48 @@ pub(super) fn examine(examiner: &mut Examiner<'_>) -> Result<Section> {
     Ok(section)
 }
 
+/// A product: sizes, batch axes of A, which operands are transposed, and whether
+/// there are ops before and behind it.
+struct Case<'a> {
+    sizes: [usize; 3],
+    batch: &'a [usize],
+    turn: [bool; 2],
+    fused: bool,
+}
+
 fn each_kernel(
     examiner: &Examiner<'_>,
     section: &mut Section,
-    [m, n, k]: [usize; 3],
-    batch: &[usize],
-    [transpose_a, transpose_b]: [bool; 2],
+    case: &Case<'_>,
     random: &mut Random,
 ) -> Result<()> {
+    let ([m, n, k], batch) = (case.sizes, case.batch);
+    let [transpose_a, transpose_b] = case.turn;
     let a = [batch, &if transpose_a { [k, m] } else { [m, k] }].concat();
     let b = if transpose_b { [n, k] } else { [k, n] };
     let mut graph = Graph::with_precision(examiner.options.precision);
-    let x = graph.input("x0", &a)?;
-    let y = graph.input("x1", &b)?;
-    let c = graph.matmul_with(x, y, transpose_a, transpose_b)?;
+    let mut feeds = Feeds::new();
+    let mut leaf = |graph: &mut Graph, dims: &[usize]| {
+        let label = format!("x{}", feeds.len());
+        feeds.insert(label.clone(), random.tensor(dims, (-1.0, 1.0))?);
+        graph.input(&label, dims)
+    };
+    let mut x = leaf(&mut graph, &a)?;
+    let mut y = leaf(&mut graph, &b)?;
+    if case.fused {
+        let before = [
+            leaf(&mut graph, &a[a.len() - 1..])?,
+            leaf(&mut graph, &b[1..])?,
+        ];
+        x = graph.add(x, before[0])?;
+        y = graph.add(y, before[1])?;
+    }
+    let mut c = graph.matmul_with(x, y, transpose_a, transpose_b)?;
+    if case.fused {
+        let behind = leaf(&mut graph, &[n])?;
+        c = graph.add(c, behind)?;
+        c = graph.relu(c)?;
+    }
     let problem = Problem {
         m,
         n,
@@ -92,11 +135,6 @@ fn each_kernel(
         transpose_b,
         precision: graph.precision(),
     };
-    let feeds = [
-        ("x0".to_string(), random.tensor(&a, (-1.0, 1.0))?),
-        ("x1".to_string(), random.tensor(&b, (-1.0, 1.0))?),
-    ]
-    .into();
     for candidate in candidates(&problem, examiner.gpu.target()) {
         let target = Target {
             choices: [("matmul".to_string(), candidate.to_string())].into(),
@@ -108,10 +146,14 @@ fn each_kernel(
             parts: &[(candidate.to_string(), c)],
             feeds: &feeds,
             target: &target,
-            what: &format!("{problem}, batch {batch:?}"),
+            what: &format!(
+                "{problem}, batch {batch:?}{}",
+                if case.fused { ", biases, ReLU" } else { "" }
+            ),
             memory: true,
         };
-        examiner.judge(&subject, &[Way::Each], section)?;
+        let way = if case.fused { Way::Fused } else { Way::Each };
+        examiner.judge(&subject, &[way], section)?;
     }
     Ok(())
 }

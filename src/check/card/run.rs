@@ -8,7 +8,7 @@ use crate::check::{compare, steps};
 use crate::error::Result;
 use crate::graph::{Graph, NodeId, Target};
 use crate::number;
-use crate::plan::{BufferId, Plan, PlanOptions};
+use crate::plan::{BufferId, Plan, PlanOptions, Prologues};
 use crate::run::gpu::Program;
 use crate::run::{Feeds, cpu};
 use crate::tensor::Tensor;
@@ -24,8 +24,8 @@ pub(super) enum Way {
     /// The plain run: only what was asked for is read, and held against the
     /// reference from the leaves on.
     Whole,
-    /// The same with kernels of several ops, but neither row programs nor
-    /// workgroup programs.
+    /// The same with kernels of several ops, as many as can be, but neither row
+    /// programs nor workgroup programs.
     Fused,
     /// The same without row programs.
     Workgroup,
@@ -40,6 +40,7 @@ impl Way {
             Way::Fused => PlanOptions {
                 rows: false,
                 workgroup: false,
+                prologues: Prologues::All,
                 ..all
             },
             Way::Workgroup => PlanOptions { rows: false, ..all },
