@@ -11,7 +11,7 @@ mod common;
 use std::time::Instant;
 
 use wgrad::plan::{Plan, PlanOptions, Prologues};
-use wgrad::{Feeds, Gpu, Graph, NodeId, Program};
+use wgrad::{Feeds, Gpu, Graph, NodeId, Program, gradient};
 
 const ROUNDS: usize = 25;
 /// Seconds that a turn takes at least.
@@ -25,6 +25,9 @@ struct Case {
     second: bool,
     readers: usize,
 }
+
+/// A graph, what is asked for, and the values of its leaves.
+type Made = (Graph, Vec<NodeId>, Feeds);
 
 /// What a chain makes of `x`.
 fn chain(g: &mut Graph, feeds: &mut Feeds, x: NodeId, chain: &str) -> wgrad::Result<NodeId> {
@@ -57,7 +60,7 @@ fn chain(g: &mut Graph, feeds: &mut Feeds, x: NodeId, chain: &str) -> wgrad::Res
     Ok(value)
 }
 
-fn graph(case: &Case) -> wgrad::Result<(Graph, Vec<NodeId>, Feeds)> {
+fn graph(case: &Case) -> wgrad::Result<Made> {
     let [m, n, k] = case.sizes;
     let mut g = Graph::new();
     let mut feeds = Feeds::new();
@@ -84,18 +87,44 @@ fn graph(case: &Case) -> wgrad::Result<(Graph, Vec<NodeId>, Feeds)> {
     Ok((g, outputs, feeds))
 }
 
-fn program(gpu: &Gpu, case: &Case, prologues: Prologues) -> wgrad::Result<(Program, f64)> {
-    let (g, outputs, feeds) = graph(case)?;
+/// A training step of a network with what stands before its first layer: the loss
+/// and the weights' gradients.
+fn network(batch: usize, sizes: &[usize]) -> wgrad::Result<Made> {
+    let mut g = Graph::new();
+    let mut feeds = Feeds::new();
+    let x = g.input("x", &[batch, sizes[0]])?;
+    feeds.insert("x".to_string(), common::tensor(&[batch, sizes[0]], 1.0));
+    let mut h = chain(&mut g, &mut feeds, x, "scale+relu")?;
+    let mut weights = Vec::new();
+    for (i, pair) in sizes.windows(2).enumerate() {
+        let label = format!("{i}.weight");
+        feeds.insert(label.clone(), common::tensor(&[pair[1], pair[0]], 0.1));
+        let w = g.parameter(&label, &[pair[1], pair[0]])?;
+        h = g.linear(h, w, None)?;
+        h = g.relu(h)?;
+        weights.push(w);
+    }
+    let loss = g.mean_all(h)?;
+    let mut outputs = vec![loss];
+    outputs.extend(gradient(&mut g, loss, &weights)?);
+    Ok((g, outputs, feeds))
+}
+
+fn program(
+    gpu: &Gpu,
+    (g, outputs, feeds): &Made,
+    prologues: Prologues,
+) -> wgrad::Result<(Program, f64)> {
     let options = PlanOptions {
         rows: false,
         workgroup: false,
         prologues,
         ..PlanOptions::default()
     };
-    let mut plan = Plan::with_options(&g, &outputs, gpu.target(), &options)?;
+    let mut plan = Plan::with_options(g, outputs, gpu.target(), &options)?;
     plan.outputs.clear();
     let mut program = pollster::block_on(gpu.compile_plan(plan))?;
-    program.set_all(&feeds)?;
+    program.set_all(feeds)?;
     let start = Instant::now();
     program.run_steps(1, &[])?;
     Ok((program, start.elapsed().as_secs_f64()))
@@ -114,36 +143,37 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn measure(gpu: &Gpu, case: &Case) -> wgrad::Result<()> {
-    let (mut stored, first_stored) = program(gpu, case, Prologues::None)?;
-    let (mut read, first_read) = program(gpu, case, Prologues::All)?;
-    let saved = stored.plan().steps.len() - read.plan().steps.len();
-    assert_eq!(saved, 1, "{}", read.plan());
+fn measure(gpu: &Gpu, name: &str, made: &Made) -> wgrad::Result<()> {
+    let (mut stored, first_stored) = program(gpu, made, Prologues::None)?;
+    let (mut read, first_read) = program(gpu, made, Prologues::All)?;
+    let (paying, _) = program(gpu, made, Prologues::Paying)?;
+    let count = |program: &Program| program.plan().steps.len();
+    assert!(count(&read) < count(&stored), "{}", read.plan());
     let once = timed(&mut stored, 1)?.min(timed(&mut stored, 1)?);
     let steps = (TURN / once).clamp(1.0, 200.0) as u32;
     let mut times = Vec::new();
     for round in 0..ROUNDS {
         // Who comes first takes turns, too.
-        let (mut a, mut b) = (0.0, 0.0);
+        let mut a = 0.0;
         if round % 2 == 0 {
             a = timed(&mut stored, steps)?;
         }
-        b += timed(&mut read, steps)?;
+        let b = timed(&mut read, steps)?;
         if round % 2 == 1 {
             a = timed(&mut stored, steps)?;
         }
         times.push((a, b));
     }
-    let [m, n, k] = case.sizes;
-    let kernel = &read.plan().kernels[read.plan().steps[0].kernel].label;
     println!(
-        "| {m}x{n}x{k} | {}{} | {} | {kernel} | {:.3} | {:.3} | {:.2} | {:.0} | {:.0} |",
-        case.chain,
-        if case.second { " of B" } else { "" },
-        case.readers,
+        "| {name} | {} | {:.3} | {:.3} | {:.2} | {} | {:.0} | {:.0} |",
+        read.plan().kernels[0].label,
         1e3 * median(times.iter().map(|t| t.0)),
         1e3 * median(times.iter().map(|t| t.1)),
         median(times.iter().map(|t| t.1 / t.0)),
+        match count(&stored) - count(&paying) {
+            0 => "no",
+            _ => "yes",
+        },
         1e3 * first_stored,
         1e3 * first_read,
     );
@@ -157,9 +187,12 @@ fn main() {
         .collect();
     let gpu = common::gpu();
     println!(
-        "| product | before it | readers | kernel | stored, ms | prologue, ms | ratio | first, ms | first, ms |"
+        "| step | first kernel | stored, ms | prologue, ms | ratio | taken | \
+         first stored, ms | first prologue, ms |"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
+    let is_wanted =
+        |name: &str| wanted.is_empty() || wanted.iter().any(|w| name.contains(w.as_str()));
     let sizes = [
         [16, 16, 16],
         [64, 64, 64],
@@ -202,11 +235,25 @@ fn main() {
                 second,
                 readers,
             };
-            let name = format!("{sizes:?} {chain} {second} {readers}");
-            if !wanted.is_empty() && !wanted.iter().any(|w| name.contains(w.as_str())) {
-                continue;
+            let [m, n, k] = sizes;
+            let operand = if second { "B" } else { "A" };
+            let name = format!("{m}x{n}x{k}, {chain} before {operand}, {readers} reading");
+            if is_wanted(&name) {
+                let made = graph(&case).expect("the shapes fit");
+                measure(&gpu, &name, &made).expect("the plans run");
             }
-            measure(&gpu, &case).expect("the plans run");
+        }
+    }
+    for (batch, sizes) in [
+        (64, &[300, 200, 10][..]),
+        (256, &[784, 512, 256, 16]),
+        (1024, &[64, 64, 64]),
+    ] {
+        let layers: Vec<_> = sizes.iter().map(usize::to_string).collect();
+        let name = format!("training {} at batch {batch}", layers.join("-"));
+        if is_wanted(&name) {
+            let made = network(batch, sizes).expect("the shapes fit");
+            measure(&gpu, &name, &made).expect("the plans run");
         }
     }
 }

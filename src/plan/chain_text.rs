@@ -87,6 +87,10 @@ pub(super) fn hooks(hooks: &[Hook<'_>], first_binding: usize) -> String {
             text.barriers();
         }
         text.places();
+        text.put(match hook.first {
+            true => "\n// What becomes of an element at i once it is read.",
+            false => "\n// What becomes of a result at i before it is stored.",
+        });
         text.functions_of(hook);
         out.push_str(&text.out);
     }
@@ -363,14 +367,14 @@ fn place_{x}{i}(element: u32) -> u32 {{
                 false => (format!("{keep}(v)"), format!("t{last}")),
             };
             self.put(&format!(
-                "\nfn {name}{four}(v: {of}, i: u32) -> {of} {{\n    let v{given} = {begin};"
+                "fn {name}{four}(v: {of}, i: u32) -> {of} {{\n    let v{given} = {begin};"
             ));
             match width {
                 Width::Four => self.load_four("i / 4u", "i"),
                 Width::One => self.load_one("i"),
             }
             self.links(width);
-            self.put(&format!("    return {end};\n}}"));
+            self.put(&format!("    return {end};\n}}\n"));
         }
     }
 
