@@ -90,8 +90,9 @@ pub(super) fn find(
         })
         .collect();
     let followed: HashSet<NodeId> = epilogues.values().filter_map(Epilogue::output).collect();
-    // Buffers that the products bind.
-    let mut bound: HashMap<NodeId, usize> = HashMap::new();
+    let most = target.storage_buffers as usize;
+    // Buffers that prologues add to those of the products.
+    let mut added: HashMap<NodeId, usize> = HashMap::new();
     for (id, _) in nodes.held() {
         let Some(group) = groups.ending_at(id) else {
             continue;
@@ -105,21 +106,18 @@ pub(super) fn find(
         let Some(prologue) = made(graph, nodes, group)? else {
             continue;
         };
-        let mut room = readers.iter().map(|reader| {
-            let epilogue = epilogues.get(&reader.product);
-            let own = reader.call.inputs.len() + 1 + epilogue.map_or(0, |e| e.reads.len());
-            bound.get(&reader.product).unwrap_or(&own) + prologue.reads.len()
-        });
-        let fits = room.all(|buffers| buffers <= target.storage_buffers as usize);
+        let fits = |reader: &Reader<'_>| {
+            let epilogue = epilogues.get(&reader.product).map_or(0, |e| e.reads.len());
+            let before = added.get(&reader.product).unwrap_or(&0) + prologue.reads.len();
+            reader.call.inputs.len() + 1 + epilogue + before <= most
+        };
         let wanted = which == Prologues::All || pays(&prologue, &readers, target);
-        if !fits || !wanted {
+        if !wanted || !readers.iter().all(fits) {
             continue;
         }
         found.computed.insert(id);
         for reader in readers {
-            let epilogue = epilogues.get(&reader.product);
-            let own = reader.call.inputs.len() + 1 + epilogue.map_or(0, |e| e.reads.len());
-            *bound.entry(reader.product).or_insert(own) += prologue.reads.len();
+            *added.entry(reader.product).or_insert(0) += prologue.reads.len();
             found.of.entry(reader.product).or_default().push(Prologue {
                 operand: reader.operand,
                 ..prologue.clone()
