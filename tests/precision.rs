@@ -8,7 +8,7 @@ use half::f16;
 use wgrad::check::{Comparison, compare};
 use wgrad::graph::{Precision, Target};
 use wgrad::ops::matmul::{Candidate, Problem, candidates};
-use wgrad::plan::{KernelSource, Plan};
+use wgrad::plan::{KernelSource, Plan, PlanOptions, Prologues};
 use wgrad::run::cpu;
 use wgrad::{Feeds, Graph, NodeId, Tensor};
 
@@ -22,21 +22,35 @@ fn with_units() -> Target {
     }
 }
 
-/// The kernels of a product with a bias and a ReLU, which follow it in its kernel, or
-/// alone.
+/// The kernels of a product alone, or with a bias on either operand, a bias and a ReLU
+/// behind, all in its kernel.
 fn kernels(problem: &Problem, followed: bool, target: &Target) -> Vec<KernelSource> {
     let &Problem { m, n, k, .. } = problem;
     let (ta, tb) = (problem.transpose_a, problem.transpose_b);
     let mut g = Graph::with_precision(problem.precision);
-    let a = g.input("a", &if ta { [k, m] } else { [m, k] }).unwrap();
-    let b = g.input("b", &if tb { [n, k] } else { [k, n] }).unwrap();
+    let mut operands = [("a", ta, [m, k]), ("b", tb, [k, n])].map(|(label, turned, [x, y])| {
+        let dims = if turned { [y, x] } else { [x, y] };
+        (g.input(label, &dims).unwrap(), dims[1])
+    });
+    if followed {
+        for (operand, columns) in &mut operands {
+            let row = g.input(&format!("row of {operand}"), &[*columns]).unwrap();
+            *operand = g.add(*operand, row).unwrap();
+        }
+    }
+    let [(a, _), (b, _)] = operands;
     let mut c = g.matmul_with(a, b, ta, tb).unwrap();
     if followed {
         let bias = g.input("bias", &[n]).unwrap();
         c = g.add(c, bias).unwrap();
         c = g.relu(c).unwrap();
     }
-    Plan::with_target(&g, &[c], target).unwrap().kernels
+    let options = PlanOptions {
+        prologues: Prologues::All,
+        ..PlanOptions::default()
+    };
+    let plan = Plan::with_options(&g, &[c], target, &options).unwrap();
+    plan.kernels
 }
 
 /// Parses and validates a kernel as wgpu does, and writes SPIR-V.
@@ -83,6 +97,8 @@ fn every_kernel_for_matrix_units_is_valid_down_to_spirv() {
                     let kernel = kernels(&problem, followed, &target).remove(0);
                     assert_eq!(kernel.entry, "matmul_cooperative");
                     assert_eq!(kernel.label.contains("+add+relu"), followed && k <= 256);
+                    let before = kernel.label.starts_with("add(a)+add(b)+");
+                    assert_eq!(before, followed, "{}", kernel.label);
                     let words = spirv(&kernel);
                     assert!(!words.is_empty());
                     if !texts.contains(&kernel.source) {
