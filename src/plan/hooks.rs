@@ -39,6 +39,18 @@ const OPERANDS: [Names; 2] = [
     },
 ];
 
+/// Whether a kernel reads its first or second operand always four elements at once,
+/// which begin at a multiple of four.
+pub(super) fn reads_fours(call: &Call, operand: usize) -> bool {
+    let Some(names) = OPERANDS.get(operand) else {
+        return false;
+    };
+    let settings = &call.kernel.settings;
+    settings
+        .iter()
+        .any(|&(n, value)| n == names.fours && value != 0)
+}
+
 /// What is computed in the kernel of a call besides its own op.
 pub(super) struct Hooks<'a> {
     call: &'a Call,
@@ -99,13 +111,9 @@ impl<'a> Hooks<'a> {
     }
 
     fn hooks(&self) -> Vec<Hook<'_>> {
-        let setting = |name: &str| {
-            let settings = &self.call.kernel.settings;
-            settings.iter().any(|&(n, value)| n == name && value != 0)
-        };
-        let operands = self.prologues.iter().zip(&OPERANDS);
+        let operands = self.prologues.iter().zip(&OPERANDS).enumerate();
         let mut hooks: Vec<Hook<'_>> = operands
-            .filter_map(|(prologue, names)| {
+            .filter_map(|(operand, (prologue, names))| {
                 let prologue = (*prologue)?;
                 Some(Hook {
                     chain: &prologue.chain,
@@ -113,7 +121,7 @@ impl<'a> Hooks<'a> {
                     name: names.function,
                     params: names.params,
                     x: names.x,
-                    aligned: setting(names.fours),
+                    aligned: reads_fours(self.call, operand),
                     first: true,
                 })
             })

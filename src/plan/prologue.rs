@@ -16,6 +16,7 @@ use super::chain::Chain;
 use super::epilogue::{Epilogue, is_short};
 use super::fold;
 use super::fuse::{self, Group, Groups};
+use super::hooks;
 use super::nodes::Nodes;
 use crate::error::Result;
 use crate::graph::{Call, Graph, Lowering, NodeId, Operand, Target};
@@ -64,8 +65,9 @@ struct Reader<'a> {
     product: NodeId,
     operand: Operand,
     call: &'a Call,
-    /// How many times it reads each element.
+    /// How many times it reads each element, and whether always four at once.
     repeats: u64,
+    fours: bool,
 }
 
 /// Finds the groups that products compute as they read. `epilogues` are those of
@@ -151,12 +153,14 @@ fn readers<'a>(
         });
         let (call, place) = reading.next()?;
         let repeats = *call.repeats?.get(place)?;
+        let fours = hooks::reads_fours(call, place);
         let alone = reading.next().is_none() && call.workgroups > 0;
         alone.then_some(Reader {
             product,
             operand,
             call,
             repeats,
+            fours,
         })
     };
     all.iter().map(reader).collect()
@@ -188,11 +192,19 @@ fn made(graph: &Graph, nodes: &Nodes<'_>, group: &Group) -> Result<Option<Prolog
 fn pays(prologue: &Prologue, readers: &[Reader<'_>], target: &Target) -> bool {
     let elements = prologue.chain.elements as f64;
     let more = prologue.reads.len() as f64;
-    let times: f64 = readers.iter().map(|reader| reader.repeats as f64).sum();
     if target.software {
         let spared = DISPATCH + elements * (TRIP + TRIP_READ * more);
-        elements * times * (AGAIN + AGAIN_READ * more) < spared
+        let again = |reader: &Reader<'_>| {
+            let read = if reader.fours {
+                AGAIN_READ
+            } else {
+                AGAIN_READ_ONE
+            };
+            reader.repeats as f64 * (AGAIN + read * more)
+        };
+        elements * readers.iter().map(again).sum::<f64>() < spared
     } else {
+        let times: f64 = readers.iter().map(|reader| reader.repeats as f64).sum();
         let again = times * (1.0 + more);
         again <= MOST_TIMES || elements * again <= FEW_ELEMENTS
     }
@@ -205,9 +217,10 @@ const DISPATCH: f64 = 30_000.0;
 const TRIP: f64 = 2.0;
 const TRIP_READ: f64 = 1.0;
 /// an element that is computed once more, and each load that takes besides, which a
-/// driver in software makes lane by lane.
+/// driver in software makes lane by lane: one for four elements, or one for each.
 const AGAIN: f64 = 0.12;
 const AGAIN_READ: f64 = 1.2;
+const AGAIN_READ_ONE: f64 = 3.6;
 
 /// On a GPU, not measured yet: how many times an element may be read, by all products
 /// together; and of few elements so many reads cost less than any dispatch.
@@ -363,6 +376,9 @@ mod tests {
             ([256, 512, 784], 1, false, 1, false, false),
             ([256, 512, 784], 0, false, 2, false, false),
             ([1024, 1024, 1024], 0, false, 1, false, false),
+            // Lines that are not of whole fours are read one by one.
+            ([33, 67, 129], 0, false, 1, true, true),
+            ([33, 67, 129], 1, false, 1, false, true),
         ];
         for (sizes, loads, second, readers, on_lavapipe, on_a_gpu) in cases {
             let what = format!("{sizes:?} {loads} {second} {readers}");
