@@ -178,18 +178,16 @@ impl Case {
             for candidate in candidates(&self.problem(), &target) {
                 let name = candidate.to_string();
                 // The same lines as smaller tiles, more often; long to compile.
-                if let Candidate::Subgroup {
-                    row_blocks: r,
-                    column_blocks: c,
-                    ..
-                }
-                | Candidate::Tiled {
-                    row_blocks: r,
-                    column_blocks: c,
-                    ..
-                } = candidate
-                    && r * c > 1
-                {
+                let blocks = match candidate {
+                    Candidate::Subgroup {
+                        row_blocks,
+                        column_blocks,
+                        ..
+                    } => row_blocks * column_blocks,
+                    Candidate::Tiled { blocks, .. } => blocks[0] * blocks[1],
+                    _ => 1,
+                };
+                if blocks > 1 {
                     continue;
                 }
                 let mut target = target.clone();
