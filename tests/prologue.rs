@@ -267,7 +267,7 @@ fn every_kernel_at_the_edges_of_its_tiles() {
         }
     }
     for kernel in [
-        "matmul_tiled 64x64x16",
+        "matmul_tiled 64x64 by 4x4",
         "matmul_16",
         "matmul_rows",
         "matmul_tall",

@@ -210,9 +210,10 @@ fn run_cases(
         let list: Vec<_> = results
             .iter()
             .map(|(case, verdict)| match verdict {
-                Verdict::Passed { values } => {
-                    json!({ "case": case.name, "op": case.op, "verdict": "passed", "values": values })
-                }
+                Verdict::Passed { values, beyond } => json!({
+                    "case": case.name, "op": case.op, "verdict": "passed", "values": values,
+                    "beyond_rule": beyond,
+                }),
                 Verdict::Failed { reasons } => {
                     json!({ "case": case.name, "op": case.op, "verdict": "failed", "reasons": reasons })
                 }
@@ -246,7 +247,15 @@ fn run_cases(
 
 fn line(name: &str, verdict: &Verdict) -> String {
     let (colour, word, text) = match verdict {
-        Verdict::Passed { values } => (GOOD, "ok", format!("{name}  {values} values")),
+        Verdict::Passed { values, beyond: 0 } => (GOOD, "ok", format!("{name}  {values} values")),
+        Verdict::Passed { values, beyond } => (
+            GOOD,
+            "ok",
+            format!(
+                "{name}  {values} values, {beyond} past PyTorch's rule and within the bound of \
+                 float32 sums"
+            ),
+        ),
         Verdict::Unsupported(reason) => (NOTICE, "unsupported", format!("{name}  {reason}")),
         Verdict::Failed { reasons } => (
             MISMATCH,

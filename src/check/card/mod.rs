@@ -190,7 +190,7 @@ impl Card {
             let check = section.check(&escaped(name), "");
             let mut fail = |text: &str| check.fail(escaped(text).into_owned(), None);
             match verdict {
-                Verdict::Passed { values } => check.values += *values as u64,
+                Verdict::Passed { values, .. } => check.values += *values as u64,
                 Verdict::Failed { reasons } => fail(&reasons.join("; ")),
                 Verdict::Unsupported(_) if allowed => {}
                 Verdict::Unsupported(reason) => fail(&format!("unsupported: {reason}")),
