@@ -1268,9 +1268,41 @@ fn check_prints_a_card_of_the_adapter() {
     let cards: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let cards = cards.as_array().unwrap();
     assert!(!cards.is_empty());
-    for card in cards {
+    // An adapter that cannot compute is named, with the reason.
+    let told = |card: &&serde_json::Value| card["not_examined"].is_null();
+    assert!(cards.iter().any(|card| told(&card)));
+    for card in cards.iter().filter(told) {
         assert_eq!(card["sections"][0]["checks"][0]["name"], "relu");
         assert_eq!(card["partial"], true);
+    }
+}
+
+/// Mesa takes compute shaders from its OpenGL driver if it is asked to. Where there is no
+/// such adapter, all that are there are examined.
+#[test]
+fn an_adapter_without_compute_shaders_is_named_and_the_others_are_examined() {
+    let without = ("MESA_EXTENSION_OVERRIDE", "-GL_ARB_compute_shader");
+    let mut command = wgrad();
+    command.env(without.0, without.1);
+    command.args(["check", "--quick", "--only", "relu", "--all-adapters"]);
+    let output = command.arg("--json").output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    let cards: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let cards = cards.as_array().unwrap();
+    assert!(cards.iter().any(|card| card["passed"] == true));
+    for card in cards {
+        let Some(reason) = card["not_examined"].as_str() else {
+            continue;
+        };
+        assert!(reason.contains("has no compute shaders"), "{reason}");
+        assert!(told.contains("is not examined"), "{told}");
+        wgrad()
+            .env(without.0, without.1)
+            .args(["--adapter", &card["adapter"]["index"].to_string()])
+            .assert()
+            .code(3)
+            .stderr(contains("has no compute shaders"));
     }
 }
 

@@ -9,7 +9,7 @@ use wgrad::check::cases::{Case, Folder, Verdict};
 use wgrad::number::escaped;
 use wgrad::report::card as report;
 use wgrad::report::palette::{self, GOOD, MISMATCH, NOTICE, PLAIN};
-use wgrad::run::gpu::Selection;
+use wgrad::run::gpu::{AdapterDescription, Selection};
 use wgrad::{Error, Gpu, Result};
 
 use super::export::Export;
@@ -106,28 +106,57 @@ fn run_card(
     };
     options.verify()?;
     let mut cards = Vec::new();
-    for gpu in devices(args, engine)? {
-        let gpu = gpu?;
-        progress::doing(&format!("examining {}", gpu.adapter()));
-        let mut teller = Teller::default();
-        let options = Options {
-            precision: engine.precision_on(Some(&gpu)),
-            ..options.clone()
+    let mut unopened = Vec::new();
+    // Whether an adapter was opened and failed otherwise than by wrong values.
+    let mut broken = false;
+    for (adapter, gpu) in devices(args, engine)? {
+        let opened = gpu.is_ok();
+        let made = gpu.and_then(|gpu| {
+            progress::doing(&format!("examining {}", gpu.adapter()));
+            let mut teller = Teller::default();
+            let options = Options {
+                precision: engine.precision_on(Some(&gpu)),
+                ..options.clone()
+            };
+            let mut card = card::examine(&gpu, &options, &mut |told| teller.tell(told))?;
+            card.date = Some(today());
+            if let Some(folder) = folder {
+                let results = all_cases(folder, &gpu, |_, _| Ok(()))?;
+                let named = results.iter().map(|(case, v)| (case.name.as_str(), v));
+                card.add_cases(named, args.allow_unsupported);
+            }
+            Ok(card)
+        });
+        let card = match (adapter, made) {
+            (_, Ok(card)) => card,
+            // One of several may lack what is needed (OpenGL without compute shaders), and
+            // is no reason not to examine the others.
+            (Some(adapter), Err(error)) => {
+                output::notice(&format!("{adapter} is not examined: {error}"));
+                broken |= opened;
+                unopened.push((adapter, error));
+                continue;
+            }
+            (None, Err(error)) => return Err(error),
         };
-        let mut card = card::examine(&gpu, &options, &mut |told| teller.tell(told))?;
-        card.date = Some(today());
-        if let Some(folder) = folder {
-            let results = all_cases(folder, &gpu, |_, _| Ok(()))?;
-            let named = results.iter().map(|(case, v)| (case.name.as_str(), v));
-            card.add_cases(named, args.allow_unsupported);
-        }
         if !as_json {
             output::data(&report::text(&card))?;
         }
         cards.push(card);
     }
+    if cards.is_empty()
+        && let Some((_, error)) = unopened.pop()
+    {
+        return Err(error);
+    }
     if as_json {
         let mut all: Vec<_> = cards.iter().map(report::json).collect();
+        all.extend(unopened.iter().map(|(adapter, error)| {
+            json!({
+                "adapter": wgrad::report::json::adapter(adapter),
+                "not_examined": error.to_string(),
+            })
+        }));
         match args.all_adapters {
             true => output::json(&json!(all))?,
             // There is one.
@@ -138,34 +167,37 @@ fn run_card(
         let pages: Vec<_> = cards.iter().map(report::markdown).collect();
         file.write(&pages.join("\n"))?;
     }
-    Ok(match cards.iter().all(Card::passed) {
+    Ok(match !broken && cards.iter().all(Card::passed) {
         true => Outcome::Good,
         false => Outcome::Differs,
     })
 }
 
+/// A device, and its adapter where it is one of several.
+type Device = (Option<AdapterDescription>, Result<Gpu>);
+
 /// The devices to examine, each opened when its turn comes.
 fn devices<'a>(
     args: &CheckArgs,
     engine: &'a EngineArgs,
-) -> Result<Box<dyn Iterator<Item = Result<Gpu>> + 'a>> {
+) -> Result<Box<dyn Iterator<Item = Device> + 'a>> {
     if !args.all_adapters {
         let gpu = engine
             .open()?
             .ok_or_else(|| nothing_to_check("a card is an adapter's"))?;
-        return Ok(Box::new(std::iter::once(Ok(gpu))));
+        return Ok(Box::new(std::iter::once((None, Ok(gpu)))));
     }
     let (adapters, chosen) = engine.list()?;
     chosen?;
     let backends = engine.selection()?.backends;
-    let indices: Vec<usize> = adapters.descriptions().map(|d| d.index).collect();
-    Ok(Box::new(indices.into_iter().map(move |index| {
+    let all: Vec<AdapterDescription> = adapters.descriptions().cloned().collect();
+    Ok(Box::new(all.into_iter().map(move |adapter| {
         let selection = Selection {
-            adapter: Some(index.to_string()),
+            adapter: Some(adapter.index.to_string()),
             backends: backends.clone(),
         };
-        let gpu = engine.open_selected(selection)?;
-        Ok(engine.with_tuned(gpu))
+        let gpu = engine.open_selected(selection);
+        (Some(adapter), gpu.map(|gpu| engine.with_tuned(gpu)))
     })))
 }
 

@@ -236,6 +236,16 @@ impl Gpu {
         let adapters = Adapters::list(&options.selection).await;
         let index = adapters.choose(&options.selection)?;
         let (adapter, description) = adapters.take(index)?;
+        let downlevel = adapter.get_downlevel_capabilities();
+        if !downlevel
+            .flags
+            .contains(wgpu::DownlevelFlags::COMPUTE_SHADERS)
+        {
+            return Err(Error::NoAdapter(format!(
+                "{description} has no compute shaders (with OpenGL they come with 4.3, or ES 3.1); \
+                 take another adapter: `wgrad adapters` lists them, --adapter chooses"
+            )));
+        }
         let limits = if options.default_limits {
             wgpu::Limits::default()
         } else {
