@@ -127,23 +127,22 @@ fn matmul_tiled(
 //: repeat i in LOADS
     var next_{i} = fetch(j, {i}u * WG_SIZE + lane, j.k_begin);
 //: end
-//: else
+//: end
+    // total_h_r_v: row r of block h, columns of block v.
 //: repeat h in ROW_BLOCKS
 //: repeat r in 4
 //: repeat v in COLUMN_BLOCKS
-    var whole_{h}_{r}_{v} = vec4<f32>();
-//: end
+    var total_{h}_{r}_{v} = vec4<f32>();
 //: end
 //: end
 //: end
     var begin = j.k_begin;
     loop {
         let end = min(j.k_end, begin + params.turn);
-        // total_h_r_v: row r of block h, columns of block v.
 //: repeat h in ROW_BLOCKS
 //: repeat r in 4
 //: repeat v in COLUMN_BLOCKS
-        var total_{h}_{r}_{v} = vec4<f32>();
+        var turn_{h}_{r}_{v} = vec4<f32>();
 //: end
 //: end
 //: end
@@ -209,7 +208,7 @@ fn matmul_tiled(
 //: repeat h in ROW_BLOCKS
 //: repeat r in 4
 //: repeat v in COLUMN_BLOCKS
-                total_{h}_{r}_{v} += sum_{h}_{r}_{v};
+                turn_{h}_{r}_{v} += sum_{h}_{r}_{v};
 //: end
 //: end
 //: end
@@ -221,7 +220,7 @@ fn matmul_tiled(
 //: repeat h in ROW_BLOCKS
 //: repeat r in 4
 //: repeat v in COLUMN_BLOCKS
-            total_{h}_{r}_{v} += sum_{h}_{r}_{v};
+            turn_{h}_{r}_{v} += sum_{h}_{r}_{v};
 //: end
 //: end
 //: end
@@ -232,7 +231,7 @@ fn matmul_tiled(
 //: repeat h in ROW_BLOCKS
 //: repeat r in 4
 //: repeat v in COLUMN_BLOCKS
-            total_{h}_{r}_{v} += stored4(
+            turn_{h}_{r}_{v} += stored4(
                 j,
                 row + 4u * {h}u * {LANES_M}u + {r}u,
                 column + 4u * {v}u * {LANES_N}u,
@@ -241,48 +240,51 @@ fn matmul_tiled(
 //: end
 //: end
         }
-//: else
+        if (end < j.k_end) {
 //: repeat h in ROW_BLOCKS
 //: repeat r in 4
 //: repeat v in COLUMN_BLOCKS
-        whole_{h}_{r}_{v} += total_{h}_{r}_{v};
-//: end
-//: end
-//: end
-//: end
-        if (end == j.k_end) {
-//: repeat h in ROW_BLOCKS
-//: repeat r in 4
-//: repeat v in COLUMN_BLOCKS
-            store4(
+            hold4(
                 j,
                 row + 4u * {h}u * {LANES_M}u + {r}u,
                 column + 4u * {v}u * {LANES_N}u,
-//: if WIDE
-                total_{h}_{r}_{v},
-//: else
-                whole_{h}_{r}_{v},
-//: end
+                turn_{h}_{r}_{v},
             );
 //: end
 //: end
 //: end
-            break;
         }
-//: if WIDE
 //: repeat h in ROW_BLOCKS
 //: repeat r in 4
 //: repeat v in COLUMN_BLOCKS
-        hold4(
-            j,
-            row + 4u * {h}u * {LANES_M}u + {r}u,
-            column + 4u * {v}u * {LANES_N}u,
-            total_{h}_{r}_{v},
-        );
+        total_{h}_{r}_{v} = turn_{h}_{r}_{v};
+//: end
+//: end
+//: end
+//: else
+//: repeat h in ROW_BLOCKS
+//: repeat r in 4
+//: repeat v in COLUMN_BLOCKS
+        total_{h}_{r}_{v} += turn_{h}_{r}_{v};
 //: end
 //: end
 //: end
 //: end
         begin = end;
+        if (begin == j.k_end) {
+            break;
+        }
     }
+//: repeat h in ROW_BLOCKS
+//: repeat r in 4
+//: repeat v in COLUMN_BLOCKS
+    store4(
+        j,
+        row + 4u * {h}u * {LANES_M}u + {r}u,
+        column + 4u * {v}u * {LANES_N}u,
+        total_{h}_{r}_{v},
+    );
+//: end
+//: end
+//: end
 }

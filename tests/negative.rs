@@ -270,7 +270,7 @@ fn faults_in_shaders_are_caught_and_named() {
             "product",
         ),
         // blocks that are never added to the total
-        ("matmul_tiled", "total_0_2_0 += sum_0_2_0;", "", "long"),
+        ("matmul_tiled", "turn_0_2_0 += sum_0_2_0;", "", "long"),
         ("matmul_16", "total += block;", "", "slim"),
         // a missing 1/N
         (
