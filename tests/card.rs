@@ -29,6 +29,17 @@ fn quick(only: &[&str]) -> Options {
 }
 
 #[test]
+fn a_card_counts_values_past_pytorchs_rule() {
+    let mut card = card(&quick(&["relu"]));
+    let verdicts = [0, 2].map(|beyond| wgrad::check::cases::Verdict::Passed { values: 9, beyond });
+    card.add_cases(["as_it_says", "cancels"].into_iter().zip(&verdicts), false);
+    let told = report::text(&card);
+    assert_eq!(told.matches("past PyTorch's rule").count(), 1, "{told}");
+    assert!(told.contains("cancels 2 past PyTorch's rule, within the bound"));
+    assert!(card.passed());
+}
+
+#[test]
 fn a_short_card_of_this_adapter_passes() {
     let card = card(&quick(&[]));
     assert!(card.passed(), "{}", report::text(&card));

@@ -187,7 +187,13 @@ impl Card {
         let mut section = Section::new("cases", "cases from elsewhere, by PyTorch's float32 rule");
         for (name, verdict) in cases {
             // Names come from a file, and may hold what a terminal would obey.
-            let check = section.check(&escaped(name), "");
+            let beyond = match verdict {
+                Verdict::Passed { beyond, .. } if *beyond > 0 => {
+                    format!("{beyond} past PyTorch's rule, within the bound")
+                }
+                _ => String::new(),
+            };
+            let check = section.check(&escaped(name), &beyond);
             let mut fail = |text: &str| check.fail(escaped(text).into_owned(), None);
             match verdict {
                 Verdict::Passed { values, .. } => check.values += *values as u64,
