@@ -85,8 +85,8 @@ fn fetch_b(j: Job, number: u32, k0: u32) -> mat4x4<f16> {
     let y = 4u * (number / B_WIDTH);
 //: if B_ALONG_K
     let k = k0 + x;
-    let at = j.b_offset + k * params.b_k + (j.column + y) * params.b_n;
-    let block = lines_of_b(at, params.b_n);
+    let at = place_of_b(j, k, j.column + y);
+    let block = lines_of_b(stored_lines_of_b(at), at);
     return mat4x4<f16>(
 //: repeat i in 4
         along_k(block[{i}], k, j.k_end),

@@ -3,6 +3,11 @@
 // there. Meanwhile the next slice is on its way from memory (WIDE: a form for GPUs; drivers
 // in software have nothing to wait for, and take long to compile what is written out).
 //
+// What comes from memory is looked at when it is copied on, after the arithmetic: a mask or
+// a prologue next to the load would wait for it there. Where workgroup memory has room for
+// two slices (BUFFERS), one is filled while others still read the one before, and each
+// slice takes one barrier in place of two.
+//
 // An invocation owns ROW_BLOCKS by COLUMN_BLOCKS blocks of four by four of C, in
 // registers.
 //
@@ -18,8 +23,8 @@ const DEPTH: u32 = 16u;
 // more keeps the lines apart in the banks of the memory. The place in a line is a constant
 // where it is read, so that it needs no check against the line's length.
 const LINE: u32 = DEPTH + 1u;
-var<workgroup> slice_a: array<array<vec4<f32>, LINE>, ROWS / 4u>;
-var<workgroup> slice_b: array<array<vec4<f32>, LINE>, COLUMNS / 4u>;
+var<workgroup> slice_a: array<array<vec4<f32>, LINE>, {BUFFERS}u * ROWS / 4u>;
+var<workgroup> slice_b: array<array<vec4<f32>, LINE>, {BUFFERS}u * COLUMNS / 4u>;
 
 // Each block of four by four is copied by one invocation: first those of A.
 const FOURS_OF_K: u32 = DEPTH / 4u;
@@ -34,40 +39,49 @@ fn block_place(i: u32, width: u32, along_k: bool) -> vec2<u32> {
     return select(first_x, first_k, along_k);
 }
 
-// Block i of the slices that start at k: column by column of A or row by row of B, one for
-// each k. Past the end of the part it is 0.
+// Block i of the slices that start at k0, as it is in memory. Past the last block it is
+// the last one again: a value of its own would wait for the loads that it is in place of.
 fn fetch(j: Job, i: u32, k0: u32) -> mat4x4<f32> {
-    var block = mat4x4<f32>();
-    var k = k0;
     if (i < A_BLOCKS) {
         let at = block_place(i, ROWS / 4u, {A_ALONG_K}u == 1u);
-        k = k0 + 4u * at.y;
-        block = columns_of_a(j, j.row + 4u * at.x, k);
-    } else if (i < A_BLOCKS + B_BLOCKS) {
-        let at = block_place(i - A_BLOCKS, COLUMNS / 4u, {B_ALONG_K}u == 1u);
-        k = k0 + 4u * at.y;
-        block = rows_of_b(j, k, j.column + 4u * at.x);
+        return stored_lines_of_a(place_of_a(j, j.row + 4u * at.x, k0 + 4u * at.y));
+    }
+    let at = block_place(min(i - A_BLOCKS, B_BLOCKS - 1u), COLUMNS / 4u, {B_ALONG_K}u == 1u);
+    return stored_lines_of_b(place_of_b(j, k0 + 4u * at.y, j.column + 4u * at.x));
+}
+
+// A block of four k from k on, without those past the end of the part.
+fn until_end(j: Job, block: mat4x4<f32>, k: u32) -> mat4x4<f32> {
+    if (k + 4u <= j.k_end) {
+        return block;
     }
     let zero = vec4<f32>();
     return mat4x4<f32>(
         select(zero, block[0], k < j.k_end),
         select(zero, block[1], k + 1u < j.k_end),
         select(zero, block[2], k + 2u < j.k_end),
-        select(zero, block[3], k + 3u < j.k_end),
+        zero,
     );
 }
 
-// Copies that block to workgroup memory.
-fn keep(i: u32, block: mat4x4<f32>) {
+// Copies that block to slices in workgroup memory that start at these lines: column by
+// column of A or row by row of B, one for each k.
+fn keep(j: Job, i: u32, k0: u32, stored: mat4x4<f32>, line_a: u32, line_b: u32) {
     if (i < A_BLOCKS) {
         let at = block_place(i, ROWS / 4u, {A_ALONG_K}u == 1u);
+        let k = k0 + 4u * at.y;
+        let place = place_of_a(j, j.row + 4u * at.x, k);
+        let block = until_end(j, columns_from_a(stored, place), k);
 //: repeat q in 4
-        slice_a[at.x][4u * at.y + {q}u] = block[{q}];
+        slice_a[line_a + at.x][4u * at.y + {q}u] = block[{q}];
 //: end
     } else if (i < A_BLOCKS + B_BLOCKS) {
         let at = block_place(i - A_BLOCKS, COLUMNS / 4u, {B_ALONG_K}u == 1u);
+        let k = k0 + 4u * at.y;
+        let place = place_of_b(j, k, j.column + 4u * at.x);
+        let block = until_end(j, rows_from_b(stored, place), k);
 //: repeat q in 4
-        slice_b[at.x][4u * at.y + {q}u] = block[{q}];
+        slice_b[line_b + at.x][4u * at.y + {q}u] = block[{q}];
 //: end
     }
 }
@@ -128,6 +142,9 @@ fn matmul_tiled(
     var next_{i} = fetch(j, {i}u * WG_SIZE + lane, j.k_begin);
 //: end
 //: end
+    // Where the slices in use start.
+    var line_a = 0u;
+    var line_b = 0u;
     // total_h_r_v: row r of block h, columns of block v.
 //: repeat h in ROW_BLOCKS
 //: repeat r in 4
@@ -147,11 +164,17 @@ fn matmul_tiled(
 //: end
 //: end
         for (var k0 = begin; k0 < end; k0 += DEPTH) {
+//: if TWO_BUFFERS
+            // All have read the slice before the last.
+            line_a = ROWS / 4u - line_a;
+            line_b = COLUMNS / 4u - line_b;
+//: else
             // All have read the slice before.
             workgroupBarrier();
+//: end
 //: if WIDE
 //: repeat i in LOADS
-            keep({i}u * WG_SIZE + lane, next_{i});
+            keep(j, {i}u * WG_SIZE + lane, k0, next_{i}, line_a, line_b);
 //: end
             workgroupBarrier();
 //: repeat i in LOADS
@@ -159,7 +182,7 @@ fn matmul_tiled(
 //: end
 //: else
             for (var i = lane; i < A_BLOCKS + B_BLOCKS; i += WG_SIZE) {
-                keep(i, fetch(j, i, k0));
+                keep(j, i, k0, fetch(j, i, k0), line_a, line_b);
             }
             workgroupBarrier();
 //: end
@@ -191,10 +214,10 @@ fn matmul_tiled(
 //: end
 //: repeat q in 4
 //: repeat h in ROW_BLOCKS
-                let a{h}_{q} = slice_a[{h}u * {LANES_M}u + ty][k + {q}u];
+                let a{h}_{q} = slice_a[line_a + {h}u * {LANES_M}u + ty][k + {q}u];
 //: end
 //: repeat v in COLUMN_BLOCKS
-                let b{v}_{q} = slice_b[{v}u * {LANES_N}u + tx][k + {q}u];
+                let b{v}_{q} = slice_b[line_b + {v}u * {LANES_N}u + tx][k + {q}u];
 //: end
 //: repeat h in ROW_BLOCKS
 //: repeat r in 4

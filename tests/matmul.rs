@@ -213,6 +213,44 @@ fn every_kernel_with_a_long_inner_axis() {
     }
 }
 
+/// Where workgroup memory has room for one slice of each operand only, two barriers a
+/// slice keep them apart.
+#[test]
+fn tiles_with_room_for_one_slice_or_for_two() {
+    let mut random = Random::new(34);
+    for (sizes, transpose) in [([65, 63, 66], TURNS[1]), ([33, 20, 4097], TURNS[2])] {
+        let case = Case {
+            sizes,
+            batch: [&[], &[]],
+            transpose,
+        };
+        let (g, c, [a, b]) = case.graph();
+        let feeds = Feeds::from([
+            ("a".to_string(), random.tensor(&a, (-1.0, 1.0))),
+            ("b".to_string(), random.tensor(&b, (-1.0, 1.0))),
+        ]);
+        let reference = cpu::evaluate(&g, &feeds, &[c]).unwrap();
+        for (bytes, barriers) in [(16 << 10, 2), (32 << 10, 1)] {
+            let name = "matmul_tiled 64x64 by 4x4".to_string();
+            let target = Target {
+                workgroup_bytes: bytes,
+                choices: [("matmul".to_string(), name)].into(),
+                ..Target::default()
+            };
+            let plan = Plan::with_target(&g, &[c], &target).unwrap();
+            let source = &plan.kernels[0].source;
+            assert_eq!(source.matches("workgroupBarrier();").count(), barriers);
+            let mut program = pollster::block_on(gpu().compile_plan(plan)).unwrap();
+            program.set_all(&feeds).unwrap();
+            for _ in 0..2 {
+                let run = program.run().unwrap();
+                let got = compare("c", run.get(c).unwrap(), reference.get(c).unwrap()).unwrap();
+                assert!(got.passed(), "{bytes} bytes, {sizes:?}: {got:#?}");
+            }
+        }
+    }
+}
+
 /// What is not offered for a problem is not taken, whoever asks for it.
 #[test]
 fn a_choice_that_does_not_fit_is_not_taken() {

@@ -345,8 +345,8 @@ fn planted_faults_of_rounding_are_caught() {
         ("no rounding", result, "return v;"),
         (
             "one operand alone",
-            "return to_half4(stored_four_of_b(at));",
-            "return stored_four_of_b(at);",
+            "return to_half4(prologue_b4(stored, at));",
+            "return prologue_b4(stored, at);",
         ),
         (
             "truncation",

@@ -13,91 +13,160 @@ fn texel(i: u32) -> vec2<u32> {
     return vec2<u32>(i % {IMAGE_WIDTH}u, i / {IMAGE_WIDTH}u);
 }
 
-//: if HALF
-// What is multiplied is rounded to float16 as it is read.
-fn four_of_a(at: u32) -> vec4<f32> {
-    return to_half4(stored_four_of_a(at));
-}
-
-fn four_of_b(at: u32) -> vec4<f32> {
-    return to_half4(stored_four_of_b(at));
-}
-
+// Four neighbours as they are in memory.
 fn stored_four_of_a(at: u32) -> vec4<f32> {
-//: else
-fn four_of_a(at: u32) -> vec4<f32> {
-//: end
 //: if A_IMAGE
-    return prologue_a4(textureLoad(a, texel(at / 4u)), at);
+    return textureLoad(a, texel(at / 4u));
 //: else
 //: if A_FOURS
-    return prologue_a4(a[at / 4u], at);
+    return a[at / 4u];
 //: else
-    return prologue_a4(vec4<f32>(a[at], a[at + 1u], a[at + 2u], a[at + 3u]), at);
+    return vec4<f32>(a[at], a[at + 1u], a[at + 2u], a[at + 3u]);
 //: end
 //: end
 }
 
-//: if HALF
 fn stored_four_of_b(at: u32) -> vec4<f32> {
-//: else
-fn four_of_b(at: u32) -> vec4<f32> {
-//: end
 //: if B_IMAGE
-    return prologue_b4(textureLoad(b, texel(at / 4u)), at);
+    return textureLoad(b, texel(at / 4u));
 //: else
 //: if B_FOURS
-    return prologue_b4(b[at / 4u], at);
+    return b[at / 4u];
 //: else
-    return prologue_b4(vec4<f32>(b[at], b[at + 1u], b[at + 2u], b[at + 3u]), at);
+    return vec4<f32>(b[at], b[at + 1u], b[at + 2u], b[at + 3u]);
 //: end
 //: end
 }
 
-fn lines_of_a(at: u32, stride: u32) -> mat4x4<f32> {
+// What is multiplied of them.
+//: if HALF
+// It is rounded to float16 as it is read.
+fn factor_of_a(stored: vec4<f32>, at: u32) -> vec4<f32> {
+    return to_half4(prologue_a4(stored, at));
+}
+
+fn factor_of_b(stored: vec4<f32>, at: u32) -> vec4<f32> {
+    return to_half4(prologue_b4(stored, at));
+}
+//: else
+fn factor_of_a(stored: vec4<f32>, at: u32) -> vec4<f32> {
+    return prologue_a4(stored, at);
+}
+
+fn factor_of_b(stored: vec4<f32>, at: u32) -> vec4<f32> {
+    return prologue_b4(stored, at);
+}
+//: end
+
+fn four_of_b(at: u32) -> vec4<f32> {
+    return factor_of_b(stored_four_of_b(at), at);
+}
+
+// The first element of a block in memory, and the step from a line of it to the next.
+fn place_of_a(j: Job, row: u32, k: u32) -> u32 {
+    return j.a_offset + row * params.a_m + k * params.a_k;
+}
+
+fn place_of_b(j: Job, k: u32, column: u32) -> u32 {
+    return j.b_offset + k * params.b_k + column * params.b_n;
+}
+
+fn step_of_a() -> u32 {
+//: if A_ALONG_K
+    return params.a_m;
+//: else
+    return params.a_k;
+//: end
+}
+
+fn step_of_b() -> u32 {
+//: if B_ALONG_K
+    return params.b_n;
+//: else
+    return params.b_k;
+//: end
+}
+
+// The four lines of a block as they are in memory: nothing is computed from them yet, so
+// that nothing has to wait until they are there.
+fn stored_lines_of_a(at: u32) -> mat4x4<f32> {
+    let step = step_of_a();
     return mat4x4<f32>(
-        four_of_a(at),
-        four_of_a(at + stride),
-        four_of_a(at + 2u * stride),
-        four_of_a(at + 3u * stride),
+        stored_four_of_a(at),
+        stored_four_of_a(at + step),
+        stored_four_of_a(at + 2u * step),
+        stored_four_of_a(at + 3u * step),
     );
 }
 
-fn lines_of_b(at: u32, stride: u32) -> mat4x4<f32> {
+fn stored_lines_of_b(at: u32) -> mat4x4<f32> {
+    let step = step_of_b();
     return mat4x4<f32>(
-        four_of_b(at),
-        four_of_b(at + stride),
-        four_of_b(at + 2u * stride),
-        four_of_b(at + 3u * stride),
+        stored_four_of_b(at),
+        stored_four_of_b(at + step),
+        stored_four_of_b(at + 2u * step),
+        stored_four_of_b(at + 3u * step),
     );
+}
+
+// What is multiplied of them.
+fn lines_of_a(stored: mat4x4<f32>, at: u32) -> mat4x4<f32> {
+    let step = step_of_a();
+    return mat4x4<f32>(
+        factor_of_a(stored[0], at),
+        factor_of_a(stored[1], at + step),
+        factor_of_a(stored[2], at + 2u * step),
+        factor_of_a(stored[3], at + 3u * step),
+    );
+}
+
+fn lines_of_b(stored: mat4x4<f32>, at: u32) -> mat4x4<f32> {
+    let step = step_of_b();
+    return mat4x4<f32>(
+        factor_of_b(stored[0], at),
+        factor_of_b(stored[1], at + step),
+        factor_of_b(stored[2], at + 2u * step),
+        factor_of_b(stored[3], at + 3u * step),
+    );
+}
+
+// The same, turned: each k of A is a vector along the rows ...
+fn columns_from_a(stored: mat4x4<f32>, at: u32) -> mat4x4<f32> {
+//: if A_ALONG_K
+    return transpose(lines_of_a(stored, at));
+//: else
+    return lines_of_a(stored, at);
+//: end
+}
+
+// ... and each k of B a vector along the columns.
+fn rows_from_b(stored: mat4x4<f32>, at: u32) -> mat4x4<f32> {
+//: if B_ALONG_K
+    return transpose(lines_of_b(stored, at));
+//: else
+    return lines_of_b(stored, at);
+//: end
 }
 
 // Rows row to row + 3 of op(A); each is a vector along k.
 fn rows_of_a(j: Job, row: u32, k: u32) -> mat4x4<f32> {
-    let at = j.a_offset + row * params.a_m + k * params.a_k;
+    let at = place_of_a(j, row, k);
+    let lines = lines_of_a(stored_lines_of_a(at), at);
 //: if A_ALONG_K
-    return lines_of_a(at, params.a_m);
+    return lines;
 //: else
-    return transpose(lines_of_a(at, params.a_k));
+    return transpose(lines);
 //: end
 }
 
 // The same block; each k is a vector along the rows.
 fn columns_of_a(j: Job, row: u32, k: u32) -> mat4x4<f32> {
-    let at = j.a_offset + row * params.a_m + k * params.a_k;
-//: if A_ALONG_K
-    return transpose(lines_of_a(at, params.a_m));
-//: else
-    return lines_of_a(at, params.a_k);
-//: end
+    let at = place_of_a(j, row, k);
+    return columns_from_a(stored_lines_of_a(at), at);
 }
 
 // Rows k to k + 3 of op(B); each is a vector along the columns.
 fn rows_of_b(j: Job, k: u32, column: u32) -> mat4x4<f32> {
-    let at = j.b_offset + k * params.b_k + column * params.b_n;
-//: if B_ALONG_K
-    return transpose(lines_of_b(at, params.b_n));
-//: else
-    return lines_of_b(at, params.b_k);
-//: end
+    let at = place_of_b(j, k, column);
+    return rows_from_b(stored_lines_of_b(at), at);
 }

@@ -149,16 +149,20 @@ impl Candidate {
         )
     }
 
+    /// Bytes of workgroup memory that the slices of a tiled kernel take, if it keeps
+    /// one of each operand: lines of 17 vectors for each four rows and columns.
+    pub(super) fn slice_bytes(&self) -> u32 {
+        let [rows, columns] = self.tile().map(|size| size as u32);
+        17 * 4 * (rows + columns)
+    }
+
     /// Whether `target` can run it.
     fn runs_on(&self, target: &Target) -> bool {
         match *self {
             Candidate::Subgroup { .. } => true, // made only for a known subgroup size
             Candidate::Tiled { lanes, .. } => {
-                let [rows, columns] = self.tile().map(|size| size as u32);
-                // Lines of 17 vectors for each four rows and columns.
-                let bytes = 17 * 4 * (rows + columns);
                 target.workgroup_invocations >= lanes[0] * lanes[1]
-                    && target.workgroup_bytes >= bytes
+                    && target.workgroup_bytes >= self.slice_bytes()
             }
             Candidate::Cooperative {
                 subgroups, depth, ..

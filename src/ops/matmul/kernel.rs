@@ -271,6 +271,7 @@ pub(super) fn kernel(
             let slices = (rows + columns) * SLICE / 16;
             // A driver in software takes long to compile what is written out.
             let written_out = !target.software;
+            let two = written_out && target.workgroup_bytes >= 2 * candidate.slice_bytes();
             settings.extend([
                 ("LANES_M", lanes[0]),
                 ("LANES_N", lanes[1]),
@@ -279,6 +280,8 @@ pub(super) fn kernel(
                 ("LOADS", slices.div_ceil(lanes[0] * lanes[1])),
                 ("SHORT", u32::from(problem.k < BLOCK)),
                 ("WIDE", u32::from(written_out)),
+                ("BUFFERS", 1 + u32::from(two)),
+                ("TWO_BUFFERS", u32::from(two)),
                 ("GROUPS", if written_out { SLICE / 4 } else { 1 }),
             ]);
             (TILED, wide)
