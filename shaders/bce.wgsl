@@ -4,21 +4,41 @@
 // The clamps are written as cases, not with max(): log(0) is -inf on some
 // drivers and a large finite number on others, and only the case is exact.
 
-fn bce_clamped_log4(p: vec4<f32>) -> vec4<f32> {
-    // log(p) < -100 for p < 27 * 2^-149, which are the bits of 0 to 26, and the
-    // bits of a p below zero are an integer below zero.
-    let clamped = bitcast<vec4<i32>>(p) < vec4<i32>(27);
-    return select(log_above_zero4(p), vec4<f32>(-100.0), clamped);
-}
-
-fn bce_clamped_log1p_neg4(p: vec4<f32>) -> vec4<f32> {
-    // 1 - p is 0 or at least 2^-24, whose log is -16.6.
-    return select(log1p_above_minus_one4(-p), vec4<f32>(-100.0), p >= vec4<f32>(1.0));
+// log(p), or log(1 - p) where `other`; at least -100. Of a p that is not finite it does not count.
+fn bce_log4(p: vec4<f32>, other: vec4<bool>) -> vec4<f32> {
+    let x = select(p, 1.0 - p, other);
+    let reduced = log_reduced4(x);
+    // Below p = 1/2 the difference 1 - p is rounded. It serves to choose k, and the f of the
+    // exact difference is one: 1 - p - 1, or 2 (1 - p) - 1.
+    let exact = select(-p, 1.0 - 2.0 * p, reduced.k < vec4<i32>(0));
+    let f = select(reduced.f, exact, other & (p < vec4<f32>(0.5)));
+    var y = log_kernel4(f, vec4<f32>(reduced.k));
+    // log(1 - p) rounds to -p, which arithmetic might flush.
+    y = select(y, -p, other & (bitcast<vec4<u32>>(p) < vec4<u32>(0x33000000u)));
+    // log(x) < -100 for x < 27 * 2^-149, which are the bits of 0 to 26, and the bits of an x
+    // below zero are an integer below zero.
+    return select(y, vec4<f32>(-100.0), bitcast<vec4<i32>>(x) < vec4<i32>(27));
 }
 
 fn bce4(p: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
-    let loss = (y - 1.0) * bce_clamped_log1p_neg4(p) - y * bce_clamped_log4(p);
-    return select(loss, p, is_nan4(p));
+    // Of a class, 0 or 1, one logarithm counts: the other has the weight 0. Only a y between
+    // them takes a second turn. (A loop, since drivers in software leave out the rest of one
+    // that all have left, but nothing of an `if`.)
+    let classes = all((y == vec4<f32>(0.0)) | (y == vec4<f32>(1.0)));
+    var loss = vec4<f32>(0.0);
+    var second = false;
+    loop {
+        let other = (y == vec4<f32>(0.0)) != vec4<bool>(second);
+        loss -= select(y, 1.0 - y, other) * bce_log4(p, other);
+        if (classes || second) {
+            break;
+        }
+        second = true;
+    }
+    // NaN is no probability, and infinity neither.
+    let bits = bitcast<vec4<u32>>(p);
+    let nan = bitcast<vec4<f32>>(bits | vec4<u32>(NAN_BITS));
+    return select(loss, nan, (bits & vec4<u32>(ABS_MASK)) >= vec4<u32>(INF_BITS));
 }
 
 fn bce(p: f32, y: f32) -> f32 {
@@ -39,8 +59,8 @@ fn bce_backward(g: f32, p: f32, y: f32) -> f32 {
 // dL/dy = log(1 - p) - log(p).
 fn bce_logit(p: f32) -> f32 {
     let four = vec4<f32>(p);
-    let logit = bce_clamped_log1p_neg4(four).x - bce_clamped_log4(four).x;
-    return select(logit, p, is_nan(p));
+    let logit = bce_log4(four, vec4<bool>(true)).x - bce_log4(four, vec4<bool>(false)).x;
+    return select(bitcast<f32>(bitcast<u32>(p) | NAN_BITS), logit, is_finite(p));
 }
 
 // What second derivatives need: g / (p (1 - p)), ...

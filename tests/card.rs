@@ -201,8 +201,8 @@ fn faults() -> Vec<Fault> {
         planted("a log without its clamp", ["ops", "bce", "bce"], |plan| {
             edit(
                 plan,
-                "select(log_above_zero4(p), vec4<f32>(-100.0), clamped)",
-                "log_4(p)",
+                "return select(y, vec4<f32>(-100.0), bitcast<vec4<i32>>(x) < vec4<i32>(27));",
+                "return y;",
             );
         }),
         planted(

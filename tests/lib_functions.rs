@@ -64,6 +64,8 @@ mod mirror {
     use std::f32::consts::LOG2_E;
     const LN2_HI: f32 = 0.693_145_75;
     const LN2_LO: f32 = 1.428_606_8e-6;
+    const TWO_23: f32 = 8_388_608.0;
+    const ROUND: f32 = 1.5 * TWO_23;
     const EXP: [f32; 6] = [
         0.000_197_901_35,
         0.001_394_486_9,
@@ -106,7 +108,8 @@ mod mirror {
             return x;
         }
         let a = x.clamp(-104.0, 89.0);
-        let k = mul_add::<FUSED>(a, LOG2_E, 0.5).floor();
+        let sum = mul_add::<FUSED>(a, LOG2_E, ROUND);
+        let k = sum - ROUND;
         let r_hi = mul_add::<FUSED>(-k, LN2_HI, a);
         let r_lo = k * LN2_LO;
         let r = if FUSED {
@@ -116,15 +119,12 @@ mod mirror {
         };
         let q = polynomial::<FUSED>(&EXP, r);
         let p = (1.0 + (r_hi + mul_add::<FUSED>(r * r, q, -r_lo))).to_bits();
-        let shift = k as i32;
-        let exponent = (p >> 23) as i32 + shift;
-        let bits = if exponent > 254 {
-            f32::INFINITY.to_bits()
-        } else if exponent < 1 {
-            let n = (1 - exponent).clamp(1, 31);
-            ((p & 0x007f_ffff | 0x0080_0000) + (1 << (n - 1))) >> n
+        let normal = p.wrapping_add(sum.to_bits() << 23);
+        let bits = if (normal as i32) < 0x0080_0000 {
+            let scaled = f32::from_bits(normal.wrapping_add(149 << 23));
+            (scaled + TWO_23).to_bits() - TWO_23.to_bits()
         } else {
-            p.wrapping_add((shift << 23) as u32)
+            normal.min(f32::INFINITY.to_bits())
         };
         f32::from_bits(bits)
     }

@@ -186,8 +186,8 @@ fn faults_in_row_programs_are_caught() {
             " + 1u < vec4<u32>(params.rows)",
         ),
         // a block that is never added, or never cleared
-        ("rows", "total[s] += block[s];", "total[s] = block[s];"),
-        ("rows", "block[s] = 0.0;", ""),
+        ("rows", "total[1u] += block[1u];", "total[1u] = block[1u];"),
+        ("rows", "block[1u] = 0.0;", ""),
         // loads and stores in the wrong place
         (
             "rows",
@@ -299,8 +299,8 @@ fn faults_in_shaders_are_caught_and_named() {
         // a sign
         (
             "bce.",
-            "- y * bce_clamped_log4(p)",
-            "+ y * bce_clamped_log4(p)",
+            "loss -= select(y, 1.0 - y, other)",
+            "loss -= select(-y, 1.0 - y, other)",
             "bce",
         ),
         // a function that is off by a few ULP more than promised

@@ -125,6 +125,54 @@ fn every_op_at_the_edges_of_its_domain_in_all_combinations() {
     }
 }
 
+/// Of a class one logarithm counts, and its argument is reduced in a way of its own
+/// (shaders/bce.wgsl): probabilities of every size, and densely where that way changes.
+#[test]
+fn the_loss_of_a_class_is_one_logarithm_to_the_last_place() {
+    let bits = |p: f32| p.to_bits();
+    let mut probabilities: Vec<f32> = (0..=bits(1.0)).step_by(4093).map(f32::from_bits).collect();
+    for p in [1e-38, 2f32.powi(-25), 0.25, 0.5, 0.75, 1.0] {
+        let around = bits(p).saturating_sub(2048)..=bits(p) + 2048;
+        probabilities.extend(around.map(f32::from_bits).filter(|&p| p <= 1.0));
+    }
+    probabilities.extend((0..64).map(f32::from_bits));
+    let n = probabilities.len();
+    let mut g = Graph::new();
+    let p = g.input("p", &[n]).unwrap();
+    let y = g.input("y", &[n]).unwrap();
+    let loss = g.bce(p, y).unwrap();
+    let mut program = gpu().compile(&g, &[loss]).unwrap();
+    let given = Tensor::new(&[n], probabilities.clone()).unwrap();
+    program.set("p", &given).unwrap();
+    for class in [0.0_f32, 1.0] {
+        let all = Tensor::new(&[n], vec![class; n]).unwrap();
+        program.set("y", &all).unwrap();
+        let got = program.run().unwrap().get(loss).unwrap().clone();
+        for (&p, &got) in probabilities.iter().zip(got.data()) {
+            let wide = f64::from(p);
+            let log = if class == 0.0 {
+                (-wide).ln_1p()
+            } else {
+                wide.ln()
+            };
+            let exact = -log.max(-100.0);
+            let error = (f64::from(got) - exact).abs();
+            let place = exact.abs().max(f64::from(f32::MIN_POSITIVE)).log2().floor();
+            // Below the normal numbers a device may take 0.
+            let least = f64::from(f32::MIN_POSITIVE);
+            let allowed = if exact < least {
+                least
+            } else {
+                2f64.powi(place as i32 - 23)
+            };
+            assert!(
+                error <= allowed,
+                "p = {p:e}, class {class}: {got:e}, not {exact:e}"
+            );
+        }
+    }
+}
+
 fn wide(tensor: &Tensor) -> ArrayD<f64> {
     let data = tensor.data().iter().map(|&v| f64::from(v)).collect();
     ArrayD::from_shape_vec(IxDyn(tensor.dims()), data).unwrap()

@@ -10,7 +10,7 @@
 //      exp(r) over |r| <= 0.3473 is least (2^-34; 2^-30 once its coefficients are float32). It was
 //      found with the Remez exchange algorithm in 50-digit arithmetic.
 //   4. The factor 2^k is added to the exponent field as an integer, so no step can overflow or be
-//      flushed to zero on the way; a subnormal result is rounded by hand.
+//      flushed to zero on the way; a subnormal result is rounded as an integer.
 //
 // Whether the compiler contracts a * b + c into fused multiply-adds does not matter: where the
 // product must be exact it already is, and elsewhere contraction only removes a rounding.
@@ -18,11 +18,15 @@
 const LOG2_E: f32 = 1.442695;
 const LN2_HI: f32 = 0.69314575; // 45426 / 65536
 const LN2_LO: f32 = 1.4286068e-6; // ln 2 - LN2_HI
+const ROUND: f32 = 12582912.0; // 1.5 * 2^23
 
 // exp(a) for -104 <= a <= 89, as bits: four at a time, so that none waits for the steps of another.
 // From 2^128 on the bits are INF_BITS or more.
 fn exp_bits4(a: vec4<f32>) -> vec4<u32> {
-    let k = floor(a * LOG2_E + 0.5);
+    // Next to ROUND neighbouring floats are 1 apart, so this sum rounds a / ln 2 to an integer,
+    // which is also in its low bits.
+    let sum = rounded4(a * LOG2_E + ROUND);
+    let k = sum - ROUND;
     let r_hi = rounded4(a - k * LN2_HI);
     let r_lo = k * LN2_LO;
     let r = r_hi - r_lo;
@@ -34,16 +38,15 @@ fn exp_bits4(a: vec4<f32>) -> vec4<u32> {
     // Small terms first, so that their roundings stay small: 1 + (r_hi + (r^2 q - r_lo)). Unfenced,
     // one driver tried regroups this to (r_hi - r_lo) + r^2 q and loses 0.17 ULP. In [0.70, 1.42].
     let s = rounded4(r_hi + rounded4(r2 * q - r_lo));
-    let p = bitcast<vec4<i32>>(1.0 + s);
+    let p = bitcast<vec4<u32>>(1.0 + s);
 
-    let shift = vec4<i32>(k);
-    let exponent = (p >> vec4<u32>(23u)) + shift;
-    let normal = bitcast<vec4<u32>>(p + (shift << vec4<u32>(23u)));
-    // Subnormal: move the 24-bit significand right, rounding to nearest.
-    let n = vec4<u32>(clamp(1 - exponent, vec4<i32>(1), vec4<i32>(31)));
-    let significand = (bitcast<vec4<u32>>(p) & vec4<u32>(0x007fffffu)) | vec4<u32>(0x00800000u);
-    let subnormal = (significand + (vec4<u32>(1u) << (n - 1u))) >> n;
-    return select(normal, subnormal, exponent < vec4<i32>(1));
+    // The other bits of the sum are shifted out.
+    let normal = p + (bitcast<vec4<u32>>(sum) << vec4<u32>(23u));
+    // Subnormal: 2^149 times the result is a normal number, and the float of its integer part is
+    // the result's bits. Added to 2^23 it is rounded to that integer.
+    let scaled = bitcast<vec4<f32>>(normal + vec4<u32>(149u << 23u));
+    let subnormal = bitcast<vec4<u32>>(scaled + 8388608.0) - vec4<u32>(0x4b000000u);
+    return select(normal, subnormal, bitcast<vec4<i32>>(normal) < vec4<i32>(0x00800000));
 }
 
 fn exp_4(x: vec4<f32>) -> vec4<f32> {

@@ -45,12 +45,12 @@ fn inf_f32() -> f32 {
 //
 // WGSL lets a compiler regroup a sum as if arithmetic were exact, which turns `(1 + x) - 1` into
 // `x` and loses whatever such a step was written for. No rule of algebra carries a sum through a
-// maximum, so this is a fence; it never changes a value above -1e30, and no caller has others.
-// With it, devices that do not fuse multiply and add agree bit for bit.
+// minimum of its bits, so this is a fence; all that it changes is one NaN, into another. With it,
+// devices that do not fuse multiply and add agree bit for bit.
 fn rounded(v: f32) -> f32 {
-    return max(v, -1e30);
+    return bitcast<f32>(min(bitcast<u32>(v), 0xfffffffeu));
 }
 
 fn rounded4(v: vec4<f32>) -> vec4<f32> {
-    return max(v, vec4<f32>(-1e30));
+    return bitcast<vec4<f32>>(min(bitcast<vec4<u32>>(v), vec4<u32>(0xfffffffeu)));
 }

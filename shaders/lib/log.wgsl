@@ -36,8 +36,13 @@ fn log_exponent4(bits: vec4<u32>) -> vec4<i32> {
     return (bitcast<vec4<i32>>(bits) - 0x3f400000) >> vec4<u32>(23u);
 }
 
-// log(x) for x > 0, infinity too. What it makes of other numbers does not count.
-fn log_above_zero4(x: vec4<f32>) -> vec4<f32> {
+// A positive number as 2^k (1 + f).
+struct Reduced4 {
+    f: vec4<f32>,
+    k: vec4<i32>,
+}
+
+fn log_reduced4(x: vec4<f32>) -> Reduced4 {
     let bits = bitcast<vec4<u32>>(x);
     // A subnormal is fraction * 2^-149, and its bits are the fraction: as a number of its own that
     // is exact, and normal. Arithmetic on the subnormal itself might flush it.
@@ -47,9 +52,14 @@ fn log_above_zero4(x: vec4<f32>) -> vec4<f32> {
 
     let k = log_exponent4(scaled);
     let m = bitcast<vec4<f32>>(bitcast<vec4<i32>>(scaled) - (k << vec4<u32>(23u))); // in [3/4, 3/2)
-    let power = k - select(vec4<i32>(0), vec4<i32>(149), subnormal);
-    let y = log_kernel4(rounded4(m - 1.0), vec4<f32>(power));
-    return select(y, x, bits >= vec4<u32>(INF_BITS));
+    return Reduced4(rounded4(m - 1.0), k - select(vec4<i32>(0), vec4<i32>(149), subnormal));
+}
+
+// log(x) for x > 0, infinity too. What it makes of other numbers does not count.
+fn log_above_zero4(x: vec4<f32>) -> vec4<f32> {
+    let reduced = log_reduced4(x);
+    let y = log_kernel4(reduced.f, vec4<f32>(reduced.k));
+    return select(y, x, bitcast<vec4<u32>>(x) >= vec4<u32>(INF_BITS));
 }
 
 fn log_4(x: vec4<f32>) -> vec4<f32> {

@@ -178,6 +178,9 @@ pub struct MapCall {
     pub libs: &'static [&'static str],
     /// A setting passed after the operands, if the function takes one.
     pub constant: Option<f32>,
+    /// Whether it rounds nothing: its value is that of an operand, but for the sign, or
+    /// a constant.
+    pub exact: bool,
 }
 
 /// A kernel: shader, entry point and settings. Shapes are not part of it; they

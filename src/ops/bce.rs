@@ -49,9 +49,9 @@ static BCE: Row = Row {
     libs: LIBS,
     eval: |x, _| {
         let [p, y] = [x[0], x[1]];
-        // 0 * NaN must stay NaN; `max` drops NaN, so it is let through here.
-        if p.is_nan() {
-            return p;
+        // `max` drops NaN, so it is let through here; infinity is no probability either.
+        if !p.is_finite() {
+            return f64::NAN;
         }
         (y - 1.0) * clamped_log1p_neg(p) - y * clamped_log(p)
     },
@@ -115,8 +115,8 @@ static LOGIT: Row = Row {
     source: SOURCE,
     libs: LIBS,
     eval: |x, _| {
-        if x[0].is_nan() {
-            return x[0];
+        if !x[0].is_finite() {
+            return f64::NAN;
         }
         clamped_log1p_neg(x[0]) - clamped_log(x[0])
     },

@@ -166,6 +166,7 @@ impl Op for Expand {
             source: SOURCE,
             libs: &[],
             constant: None,
+            exact: true,
         })
     }
 

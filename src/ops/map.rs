@@ -48,6 +48,7 @@ impl Row {
             source: self.source,
             libs: self.libs,
             constant: None,
+            exact: self.ulps == 0.0,
         }
     }
 }

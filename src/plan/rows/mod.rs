@@ -147,11 +147,8 @@ impl RowProgram {
         let ragged = !region.rows.is_multiple_of(schedule::ROWS);
         let images = images(graph, region, target, replicas);
         let lanes = schedule.lanes;
-        let text = {
-            // A driver in software takes long to compile each line.
-            let forms = [ragged, !target.software];
-            text::write(graph, region, lanes, forms, shared, &images, replicas)
-        };
+        let forms = [ragged, target.software];
+        let text = text::write(graph, region, lanes, forms, shared, &images, replicas);
 
         let mut place = Vec::with_capacity(count);
         let mut divisor = Vec::with_capacity(count);
@@ -225,7 +222,10 @@ impl RowProgram {
 /// that the host gives. What a step computes would have to be copied first, between
 /// two passes.
 fn images(graph: &Graph, region: &Region, target: &Target, replicas: usize) -> Vec<usize> {
-    let Some(side) = target.image_side.filter(|_| !text::is_long(graph, region)) else {
+    let Some(side) = target
+        .image_side
+        .filter(|_| !text::is_long(graph, region, target.software))
+    else {
         return Vec::new();
     };
     let numel = |id: NodeId| graph.shape(id).map_or(0, Shape::numel);

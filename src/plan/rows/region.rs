@@ -23,7 +23,9 @@ const LARGEST_INLINE: usize = 4;
 pub(super) const MOST_SUMS: usize = 96;
 /// Multiplications, additions and calls for one row: bounds the length of the
 /// kernel and the time that a driver takes to compile it.
-const MOST_WORK: usize = 1200;
+const MOST_WORK: usize = 4000;
+/// The same where values by row are stored, which compilers take much longer for.
+const MOST_WORK_WITH_STORES: usize = 1200;
 
 /// What a row program does with a node.
 #[derive(Clone, Debug)]
@@ -148,11 +150,15 @@ impl Region {
             .sum();
         let steps = |m: &&Member| !matches!(m.act, Act::View);
         let ops = self.body.iter().chain(&self.sums).filter(steps).count();
+        let most_work = match stores {
+            0 => MOST_WORK,
+            _ => MOST_WORK_WITH_STORES,
+        };
         ops >= 2
             && sums <= MOST_SUMS
             && buffers <= target.storage_buffers as usize
             && stored <= target.binding_bytes
-            && self.work(graph) <= MOST_WORK
+            && self.work(graph) <= most_work
     }
 
     /// Operations for one row, roughly.

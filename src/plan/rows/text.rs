@@ -21,10 +21,11 @@ use crate::shape::Shape;
 
 const FOUR: &str = include_str!("../../../shaders/rows/four.wgsl");
 const SUBGROUP: &str = include_str!("../../../shaders/rows/subgroup.wgsl");
-const WORKGROUP: &str = include_str!("../../../shaders/rows/workgroup.wgsl");
 
-/// Work for one row (see [`Region::work`]) up to which four rows are written out.
-const MOST_UNROLLED: usize = 300;
+/// Work for one row (see [`Region::work`]) up to which four rows are carried side by
+/// side where registers are few (on a GPU) or stores make the text long. Other rows
+/// always are.
+const MOST_SIDE_BY_SIDE: usize = 300;
 
 /// Vectors of one quad up to which the next quad is read while this one is
 /// computed: more would not stay in registers.
@@ -47,25 +48,25 @@ pub struct SharedAt {
 }
 
 /// Writes the kernel of `region` for workgroups of `lanes`. `ragged` says that
-/// the last four rows are not all there, `named` that sums are named one by one;
-/// `shared` says where each shared value
-/// is found, `images` which leaves are read as images. Of several `replicas` each
-/// has one workgroup.
+/// the last four rows are not all there, `software` that a driver in software
+/// compiles it; `shared` says where each shared value is found, `images` which leaves
+/// are read as images. Of several `replicas` each has one workgroup.
 pub(super) fn write(
     graph: &Graph,
     region: &Region,
     lanes: Lanes,
-    [ragged, named]: [bool; 2],
+    [ragged, software]: [bool; 2],
     shared: &[SharedAt],
     images: &[usize],
     replicas: usize,
 ) -> Text {
-    let single = is_long(graph, region);
+    let single = is_long(graph, region, software);
     let mut writer = Writer {
         region,
         ragged: ragged && !single,
         single,
-        named,
+        software,
+        lanes,
         ahead: !single && (1..=MOST_AHEAD).contains(&vectors(graph, region, images)),
         shared,
         images,
@@ -73,17 +74,17 @@ pub(super) fn write(
         elements: Elements::new(graph, !single),
         text: String::new(),
     };
-    writer.kernel(lanes);
+    writer.kernel();
     Text {
         source: writer.text,
         constants: writer.elements.constants,
     }
 }
 
-/// Whether the kernel's body is so long that it is written once, and its rows
-/// taken one by one: a driver's compiler takes time in proportion to the text.
-pub(super) fn is_long(graph: &Graph, region: &Region) -> bool {
-    region.work(graph) > MOST_UNROLLED
+/// Whether so much is done for a row that rows are taken one by one.
+pub(super) fn is_long(graph: &Graph, region: &Region, software: bool) -> bool {
+    let any = software && region.stores.is_empty();
+    !any && region.work(graph) > MOST_SIDE_BY_SIDE
 }
 
 /// Vectors that hold four rows of all leaves that are in buffers.
@@ -99,9 +100,8 @@ struct Writer<'g> {
     ragged: bool,
     /// Rows are loaded one by one.
     single: bool,
-    /// Sums are named one by one and not by an index: a GPU's compiler keeps them in
-    /// registers then.
-    named: bool,
+    software: bool,
+    lanes: Lanes,
     /// The next quad is read while this one is computed.
     ahead: bool,
     shared: &'g [SharedAt],
@@ -119,24 +119,30 @@ impl<'g> Writer<'g> {
         self.text.push('\n');
     }
 
-    /// Lines for each sum, with its number for `{s}`: in a loop, or one after the other.
+    /// Lines for each sum, with its number for `{s}`. Named one by one and not by an
+    /// index, sums are in registers.
     fn each_sum(&mut self, indent: usize, lines: &[&str]) {
         let pad = "    ".repeat(indent);
-        if self.named {
-            let sums = self.sums();
-            for s in 0..sums {
-                for line in lines {
-                    let line = line.replace("{s}", &format!("{s}u"));
-                    self.put(&format!("{pad}{line}"));
-                }
-            }
-        } else {
-            self.put(&format!("{pad}for (var s = 0u; s < SUMS; s += 1u) {{"));
+        for s in 0..self.sums() {
             for line in lines {
-                self.put(&format!("{pad}    {}", line.replace("{s}", "s")));
+                let line = line.replace("{s}", &format!("{s}u"));
+                self.put(&format!("{pad}{line}"));
             }
-            self.put(&format!("{pad}}}"));
         }
+    }
+
+    /// The same for sums that are whole: a driver in software, which takes long to
+    /// compile each line, gets a loop.
+    fn each_whole_sum(&mut self, indent: usize, lines: &[&str]) {
+        if !self.software {
+            return self.each_sum(indent, lines);
+        }
+        let pad = "    ".repeat(indent);
+        self.put(&format!("{pad}for (var s = 0u; s < SUMS; s += 1u) {{"));
+        for line in lines {
+            self.put(&format!("{pad}    {}", line.replace("{s}", "s")));
+        }
+        self.put(&format!("{pad}}}"));
     }
 
     /// Elements of all sums.
@@ -162,10 +168,10 @@ impl<'g> Writer<'g> {
         if self.single { "f32" } else { "vec4<f32>" }
     }
 
-    fn kernel(&mut self, lanes: Lanes) {
+    fn kernel(&mut self) {
         let region = self.region;
         let sums = self.sums();
-        self.libraries(lanes);
+        self.libraries();
         self.body();
         let body = std::mem::take(&mut self.text);
         // Written last, since the body says how many settings there are.
@@ -173,7 +179,7 @@ impl<'g> Writer<'g> {
         self.put(&format!(
             "// {ops} ops on every row of the batch, forward and backward."
         ));
-        self.put(&format!("const LANES: u32 = {}u;", lanes.count));
+        self.put(&format!("const LANES: u32 = {}u;", self.lanes.count));
         self.put(&format!("const SUMS: u32 = {}u;", sums.max(1)));
         self.put("");
         self.put("struct Params {");
@@ -211,47 +217,48 @@ impl<'g> Writer<'g> {
         self.text.push_str(&body);
     }
 
-    fn libraries(&mut self, lanes: Lanes) {
+    fn libraries(&mut self) {
         let region = self.region;
         let members = region.inline.iter().chain(&region.body);
         let called = members.filter_map(|m| match &m.act {
             Act::Map(call) => Some(wgsl::files_of(call)),
             _ => None,
         });
-        let tree = match lanes.subgroup {
-            true => Some(SUBGROUP),
-            false if self.named => None,
-            false => Some(WORKGROUP),
-        };
         let all = [GRID, DIVIDE].into_iter().chain(called.flatten());
-        self.text.push_str(&wgsl::files(all.chain(tree)));
-        if tree.is_none() {
-            self.tree();
-        }
+        self.text.push_str(&wgsl::files(all));
     }
 
-    /// `shaders/rows/workgroup.wgsl` with sums that are named one by one.
+    /// The function that adds up the sums of all lanes: in a fixed order, a tree.
     fn tree(&mut self) {
-        self.put(
-            "// Adds up the sums of all lanes of a workgroup in a tree: the upper half of the",
-        );
-        self.put("// lanes hands its sums to the lower half, until one lane is left.");
-        self.put("var<workgroup> shared_sums: array<f32, SUMS * LANES>;");
+        self.put("// The sums over the workgroup.");
+        self.put("var<private> whole: array<f32, SUMS>;");
         self.put("");
-        self.put("fn sum_lanes(lane: u32) {");
-        self.each_sum(1, &["shared_sums[{s} * LANES + lane] = total[{s}];"]);
-        self.put("    workgroupBarrier();");
-        self.put("    for (var half = LANES / 2u; half > 0u; half /= 2u) {");
-        self.put("        if (lane < half) {");
-        let other = "shared_sums[{s} * LANES + lane + half]";
-        self.each_sum(
-            3,
-            &[&format!("shared_sums[{{s}} * LANES + lane] += {other};")],
-        );
-        self.put("        }");
-        self.put("        workgroupBarrier();");
-        self.put("    }");
-        self.each_sum(1, &["total[{s}] = shared_sums[{s} * LANES];"]);
+        if self.lanes.subgroup {
+            self.text.push_str(SUBGROUP);
+            self.put("");
+            self.put("fn sum_lanes(lane: u32) {");
+            self.each_sum(1, &["whole[{s}] = total[{s}];"]);
+            self.each_whole_sum(1, &["whole[{s}] = sum_of_lanes(whole[{s}]);"]);
+        } else {
+            self.put(
+                "// The upper half of the lanes hands its sums to the lower half, until one lane",
+            );
+            self.put("// is left.");
+            self.put("var<workgroup> shared_sums: array<f32, SUMS * LANES>;");
+            self.put("");
+            self.put("fn sum_lanes(lane: u32) {");
+            self.each_sum(1, &["shared_sums[{s} * LANES + lane] = total[{s}];"]);
+            self.put("    workgroupBarrier();");
+            self.put("    for (var half = LANES / 2u; half > 0u; half /= 2u) {");
+            self.put("        if (lane < half) {");
+            let other = "shared_sums[{s} * LANES + lane + half]";
+            let line = format!("shared_sums[{{s}} * LANES + lane] += {other};");
+            self.each_whole_sum(3, &[&line]);
+            self.put("        }");
+            self.put("        workgroupBarrier();");
+            self.put("    }");
+            self.each_whole_sum(1, &["whole[{s}] = shared_sums[{s} * LANES];"]);
+        }
         self.put("}");
         self.put("");
     }
@@ -353,6 +360,9 @@ impl<'g> Writer<'g> {
         self.put("");
         self.load_shared();
         self.row_function();
+        if !region.sums.is_empty() {
+            self.tree();
+        }
         self.entry();
     }
 
@@ -520,6 +530,8 @@ impl<'g> Writer<'g> {
     /// A value by row: one `let` an element, none for a view.
     fn value(&mut self, m: &Member) {
         let mut names = Vec::with_capacity(self.row_size(m.node));
+        // Where nothing is rounded there is nothing to keep apart.
+        let exact = matches!(&m.act, Act::Map(call) if call.exact);
         for e in 0..self.row_size(m.node) {
             let value = self.elements.of_row(m, e);
             if matches!(m.act, Act::View) {
@@ -527,8 +539,12 @@ impl<'g> Writer<'g> {
                 continue;
             }
             let name = format!("v{}_{e}", m.node.index());
-            let keep = if self.single { "kept" } else { "kept4" };
-            self.put(&format!("    let {name} = {keep}({value});"));
+            let value = match (exact, self.single) {
+                (true, _) => value,
+                (false, true) => format!("kept({value})"),
+                (false, false) => format!("kept4({value})"),
+            };
+            self.put(&format!("    let {name} = {value};"));
             names.push(name);
         }
         self.elements.rows.insert(m.node, names);

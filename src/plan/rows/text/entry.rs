@@ -72,10 +72,10 @@ impl Writer<'_> {
             };
             let place = format!("params.place[{{s}} / 4u][{{s}} % 4u]{own}");
             let divisor = "params.divisor[{s} / 4u][{s} % 4u]";
-            let line = format!("sums[{place}] = divided(total[{{s}}], {divisor});");
-            self.each_sum(2, &[&line]);
+            let line = format!("sums[{place}] = divided(whole[{{s}}], {divisor});");
+            self.each_whole_sum(2, &[&line]);
             self.put("    } else if (lane == 0u) {");
-            self.each_sum(2, &["sums[group * SUMS + {s}] = total[{s}];"]);
+            self.each_whole_sum(2, &["sums[group * SUMS + {s}] = whole[{s}];"]);
             self.put("    }");
         }
         self.put("}");
