@@ -1,0 +1,187 @@
+//! The assembly that RADV gives, as LLVM's disassembler writes it: labels of basic
+//! blocks at the beginning of a line, an instruction on each indented line, its bytes
+//! behind a semicolon.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use crate::kind::Kind;
+
+/// One instruction.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Instruction {
+    /// What it is for.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// What follows the name.
+    pub operands: String,
+}
+
+/// A kernel's instructions, in the order of the text.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Listing {
+    pub code: Vec<Instruction>,
+    /// Dual instructions, each of which is two in `code`.
+    pub dual: u64,
+    /// The place of the first instruction behind each label.
+    labels: HashMap<String, usize>,
+}
+
+/// How the line begins that tells how often the instruction above it stands there again.
+const REPEATED: &str = "(then repeated ";
+
+impl Listing {
+    /// Reads the text. A dual instruction becomes its two halves.
+    pub fn parse(text: &str) -> Listing {
+        let mut listing = Listing::default();
+        let mut last: Vec<Instruction> = Vec::new();
+        for line in text.lines() {
+            let line = line.split(';').next().unwrap_or_default();
+            let body = line.trim();
+            if let Some(label) = body.strip_suffix(':') {
+                listing.labels.insert(label.to_string(), listing.code.len());
+            } else if let Some(rest) = body.strip_prefix(REPEATED) {
+                let times: Option<usize> = rest.split(' ').next().and_then(|n| n.parse().ok());
+                for _ in 0..times.unwrap_or(0) {
+                    listing.add(&last);
+                }
+            } else if line.starts_with([' ', '\t']) && !body.is_empty() {
+                last = body.split("::").map(Instruction::parse).collect();
+                listing.add(&last);
+            }
+        }
+        listing
+    }
+
+    fn add(&mut self, line: &[Instruction]) {
+        self.dual += u64::from(line.len() > 1);
+        self.code.extend_from_slice(line);
+    }
+
+    /// Where the loops lie in `code`: from the target of a branch that leads back to the
+    /// last branch to it.
+    pub fn loops(&self) -> Vec<Range<usize>> {
+        let mut ends: HashMap<usize, usize> = HashMap::new();
+        for (at, instruction) in self.code.iter().enumerate() {
+            let target = instruction
+                .target()
+                .and_then(|label| self.labels.get(label));
+            if let Some(&start) = target.filter(|&&start| start <= at) {
+                let end = ends.entry(start).or_default();
+                *end = (*end).max(at + 1);
+            }
+        }
+        let mut loops: Vec<_> = ends.into_iter().map(|(start, end)| start..end).collect();
+        loops.sort_by_key(|range| (range.start, range.end));
+        loops
+    }
+
+    /// Of the loops that hold no other the one of most instructions.
+    pub fn hottest(&self) -> Option<Range<usize>> {
+        let loops = self.loops();
+        let holds = |outer: &Range<usize>, inner: &Range<usize>| {
+            outer != inner && outer.start <= inner.start && inner.end <= outer.end
+        };
+        let innermost = |l: &&Range<usize>| !loops.iter().any(|other| holds(l, other));
+        loops
+            .iter()
+            .filter(innermost)
+            .max_by_key(|l| l.len())
+            .cloned()
+    }
+}
+
+impl Instruction {
+    fn parse(text: &str) -> Instruction {
+        let text = text.trim();
+        let (name, operands) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        Instruction {
+            kind: Kind::of(name),
+            name: name.to_string(),
+            operands: operands.trim().to_string(),
+        }
+    }
+
+    /// The label that it may go on at.
+    fn target(&self) -> Option<&str> {
+        let jumps = self.name.starts_with("s_branch") || self.name.starts_with("s_cbranch");
+        jumps.then_some(self.operands.as_str())
+    }
+
+    /// Whether it goes to a place that the text does not tell: a loop that ends so is
+    /// not seen.
+    pub fn is_far_jump(&self) -> bool {
+        self.name.starts_with("s_setpc") || self.name.starts_with("s_swappc")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(listing: &Listing) -> Vec<&str> {
+        listing.code.iter().map(|i| i.name.as_str()).collect()
+    }
+
+    #[test]
+    fn lines_are_instructions_labels_or_nothing() {
+        let listing = Listing::parse(
+            "BB0:\n\ts_mov_b32 s9, 7     ; 00000000\n\tv_nop\n\t(then repeated 2 times)\n\n\
+             BB3:\n\tv_dual_mul_f32 v1, v2, v3 :: v_dual_mov_b32 v4, 0 ; 0 0\n\
+             \t(then repeated 1 times)\n\
+             \t(invalid instruction) ; ff\n\ts_endpgm\n\n/* data */\n[000000] 00 11\n",
+        );
+        let want = [
+            "s_mov_b32",
+            "v_nop",
+            "v_nop",
+            "v_nop",
+            "v_dual_mul_f32",
+            "v_dual_mov_b32",
+            "v_dual_mul_f32",
+            "v_dual_mov_b32",
+            "(invalid",
+            "s_endpgm",
+        ];
+        assert_eq!(names(&listing), want);
+        assert_eq!(listing.dual, 2);
+        assert_eq!(listing.code[0].operands, "s9, 7");
+        assert_eq!(listing.code[4].kind, Kind::MultiplyOrAdd);
+        assert_eq!(listing.code[8].kind, Kind::Unknown);
+        assert_eq!(listing.labels["BB3"], 4);
+        assert_eq!(listing.hottest(), None);
+    }
+
+    /// An outer loop around one of two instructions and one of four, and a branch ahead.
+    const NESTED: &str = "BB0:\n\ts_nop 0\nBB1:\n\tv_nop\nBB2:\n\tv_nop\n\ts_cbranch_scc0 BB2\n\
+        BB4:\n\tv_nop\n\tv_nop\n\tv_nop\n\ts_cbranch_vccnz BB4\nBB6:\n\ts_cbranch_execz BB7\n\
+        \ts_branch BB1\nBB7:\n\tv_nop\n\t(then repeated 30 times)\n\ts_endpgm\n";
+
+    #[test]
+    fn the_hottest_loop_is_the_longest_that_holds_no_other() {
+        let listing = Listing::parse(NESTED);
+        assert_eq!(listing.loops(), [1..10, 2..4, 4..8]);
+        assert_eq!(listing.hottest(), Some(4..8));
+    }
+
+    #[test]
+    fn two_branches_to_one_label_are_one_loop() {
+        let listing =
+            Listing::parse("BB1:\n\tv_nop\n\ts_cbranch_scc1 BB1\nBB2:\n\tv_nop\n\ts_branch BB1\n");
+        assert_eq!(listing.loops(), std::iter::once(0..4).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_block_may_lead_to_itself() {
+        let listing = Listing::parse("BB5:\n\ts_branch BB5\n");
+        assert_eq!(listing.hottest(), Some(0..1));
+    }
+
+    #[test]
+    fn a_far_jump_is_seen() {
+        let listing = Listing::parse("BB0:\n\ts_setpc_b64 s[0:1]\n\ts_branch BB0\n");
+        let far: Vec<_> = listing.code.iter().map(Instruction::is_far_jump).collect();
+        assert_eq!(far, [true, false]);
+    }
+}
