@@ -11,6 +11,7 @@ mod vulkan;
 mod waits;
 mod works;
 
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -85,6 +86,14 @@ fn main() -> ExitCode {
     }
 }
 
+/// Prints a text and a line's end. Whoever reads may have had enough: that is no error.
+fn show(text: &str) -> Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
 fn run(args: &Args) -> Result<()> {
     if args.compile {
         return family::compile(&args.files, args.asm.as_deref());
@@ -93,7 +102,7 @@ fn run(args: &Args) -> Result<()> {
     for name in &args.family {
         let found = family::of(name, &args.files, args.asm.as_deref())?;
         if !args.json {
-            println!("{}", report::text(&found));
+            show(&report::text(&found))?;
         }
         for what in &found.failed {
             eprintln!("error: {}: {what}", found.device);
@@ -101,9 +110,9 @@ fn run(args: &Args) -> Result<()> {
         families.push(found);
     }
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&families)?);
+        show(&serde_json::to_string_pretty(&families)?)?;
     } else {
-        print!("{}", report::LEGEND);
+        show(report::LEGEND)?;
     }
     match families.iter().map(|f| f.failed.len()).sum() {
         0 => Ok(()),

@@ -16,12 +16,14 @@ lanes: invocations of a subgroup. The loop is the innermost one of most instruct
 once, whatever branch it stands in. fma: float multiply-adds; mul/add: other float products and
 sums; special: transcendental functions, reciprocals, conversions; vector: all else that is done
 for each lane; scalar: what is done once a subgroup. load to wait: instructions from a load to the
-first wait for it, for the load with fewest and for that with most; fma and mul/add among them.
-";
+first wait for it, for the load with fewest and for that with most; fma and mul/add among them.";
 
 /// The two tables of a family.
 pub fn text(family: &Family) -> String {
     let mut text = format!("## {}\n\n{}\n\n", family.device, family.driver);
+    if family.rows.is_empty() {
+        return text + "no kernel compiles\n";
+    }
     let mut whole = table(
         &[
             "",
@@ -247,6 +249,11 @@ mod tests {
             failed: Vec::new(),
         };
         let text = text(&family);
+        let none = Family {
+            rows: Vec::new(),
+            ..family.clone()
+        };
+        assert!(super::text(&none).ends_with("no kernel compiles\n"));
         let lines: Vec<&str> = text.lines().filter(|l| l.starts_with('|')).collect();
         let bars = |line: &&str| line.matches('|').count();
         let (whole, loops) = lines.split_at(4);
