@@ -77,9 +77,16 @@ impl Listing {
         loops
     }
 
-    /// Of the loops that hold no other the one of most instructions.
+    /// The loop of most instructions, of those that read memory and hold no other that
+    /// does. (One within it that reads nothing belongs to its work: in a row program that
+    /// is the loss, whose loop takes one turn for a class.) Where no loop reads memory,
+    /// any is as good as one that does.
     pub fn hottest(&self) -> Option<Range<usize>> {
-        let loops = self.loops();
+        let mut loops = self.loops();
+        let reads = |l: &Range<usize>| self.code[l.clone()].iter().any(|i| i.kind == Kind::Load);
+        if loops.iter().any(reads) {
+            loops.retain(reads);
+        }
         let holds = |outer: &Range<usize>, inner: &Range<usize>| {
             outer != inner && outer.start <= inner.start && inner.end <= outer.end
         };
@@ -163,6 +170,17 @@ mod tests {
         let listing = Listing::parse(NESTED);
         assert_eq!(listing.loops(), [1..10, 2..4, 4..8]);
         assert_eq!(listing.hottest(), Some(4..8));
+    }
+
+    #[test]
+    fn a_loop_that_reads_nothing_is_a_part_of_the_one_that_reads() {
+        let text = NESTED.replace(
+            "BB1:\n\tv_nop",
+            "BB1:\n\tbuffer_load_dword v0, v1, s[0:3], 0",
+        );
+        assert_eq!(Listing::parse(&text).hottest(), Some(1..10));
+        let inner = text.replace("BB2:\n\tv_nop", "BB2:\n\tglobal_load_dword v0, v[2:3], off");
+        assert_eq!(Listing::parse(&inner).hottest(), Some(2..4));
     }
 
     #[test]

@@ -12,8 +12,8 @@ const NONE: &str = "-";
 pub const LEGEND: &str = "\
 spills: vector registers that were stored to memory; LDS: bytes of workgroup memory; scratch:
 bytes of memory for registers and arrays, a subgroup; waves: subgroups that a SIMD holds at once;
-lanes: invocations of a subgroup. The loop is the innermost one of most instructions, each counted
-once, whatever branch it stands in. fma: float multiply-adds; mul/add: other float products and
+lanes: invocations of a subgroup. The loop is the innermost one that reads memory, of most
+instructions, each counted once, whatever branch or inner loop it stands in. fma: float multiply-adds; mul/add: other float products and
 sums; special: transcendental functions, reciprocals, conversions; vector: all else that is done
 for each lane; scalar: what is done once a subgroup. load to wait: instructions from a load to the
 first wait for it, for the load with fewest and for that with most; fma and mul/add among them.";

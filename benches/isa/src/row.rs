@@ -26,7 +26,7 @@ pub struct Row {
     pub statistics: BTreeMap<String, u64>,
     /// Instructions of the whole kernel in the assembly.
     pub whole: Counts,
-    /// Instructions of the innermost loop that has most.
+    /// Instructions of the hottest loop ([`Listing::hottest`]).
     pub hottest: Option<Loop>,
     /// How many instructions the assembly has where the driver tells another number:
     /// then it was not read as it was meant.
@@ -35,7 +35,7 @@ pub struct Row {
     pub far_jumps: usize,
 }
 
-/// The innermost loop of most instructions.
+/// The hottest loop.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Loop {
     pub instructions: usize,
