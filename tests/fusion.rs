@@ -7,6 +7,7 @@ mod common;
 use common::{Random, gpu};
 use wgrad::check::{compare, steps};
 use wgrad::graph::Target;
+use wgrad::nn::{Loss, Network};
 use wgrad::plan::{KernelSource, Plan, PlanOptions};
 use wgrad::run::cpu;
 use wgrad::{Feeds, Graph, NodeId, Tensor, gradient};
@@ -221,5 +222,73 @@ fn rows_from_images() {
             outputs.iter().map(get).collect::<Vec<_>>()
         };
         assert_eq!(run(&buffers, 0), run(images, 2), "batch {batch}");
+    }
+}
+
+/// Small networks of many kinds have a row program, by every form of its kernel, and its
+/// loss and gradients are within their bounds: with four rows side by side and one by
+/// one, with rows that are no multiple of four, with targets that are classes (one
+/// logarithm) and that lie between (two).
+#[test]
+fn row_programs_of_wide_and_deep_networks() {
+    let own = gpu().target();
+    let hardware = Target::default();
+    let buffers = Target {
+        image_side: None,
+        ..own.clone()
+    };
+    let mut random = Random::new(91);
+    // Sums, and whether GPUs take them in one kernel too.
+    for (text, sums, everywhere) in [
+        ("Linear(4, 2), ReLU(), Linear(2, 1), Sigmoid()", 14, true),
+        ("Linear(8, 8), ReLU(), Linear(8, 1), Sigmoid()", 82, true),
+        (
+            "Linear(8, 16), ReLU(), Linear(16, 1), Sigmoid()",
+            162,
+            false,
+        ),
+        (
+            "Linear(3, 4), Sigmoid(), Linear(4, 4), Sigmoid(), Linear(4, 2), Sigmoid()",
+            47,
+            true,
+        ),
+    ] {
+        let network = Network::parse(&format!("Sequential({text})")).unwrap();
+        let takes = network.in_features().unwrap();
+        let gives = network.out_features().unwrap();
+        for (rows, between) in [(64, false), (131, true)] {
+            let mut g = Graph::new();
+            let x = g.input("x", &[rows, takes]).unwrap();
+            let y = g.input("y", &[rows, gives]).unwrap();
+            let built = network.build(&mut g, x).unwrap();
+            let loss = Loss::parse("BCELoss()").unwrap();
+            let loss = loss.build(&mut g, built.output, y).unwrap();
+            let parameters: Vec<NodeId> = built.parameters.iter().map(|p| p.1).collect();
+            let mut wanted = vec![loss];
+            wanted.extend(gradient(&mut g, loss, &parameters).unwrap());
+            let count: usize = wanted.iter().map(|&id| g.shape(id).unwrap().numel()).sum();
+            assert_eq!(count, sums, "{text}");
+            let mut feeds: Feeds = network.init(7).unwrap().into_iter().collect();
+            feeds.insert("x".into(), random.tensor(&[rows, takes], (-2.0, 2.0)));
+            let mut targets = random.tensor(&[rows, gives], (0.0, 1.0));
+            if !between {
+                targets.data_mut().iter_mut().for_each(|y| *y = y.round());
+            }
+            feeds.insert("y".into(), targets);
+            let reference = cpu::evaluate(&g, &feeds, &wanted).unwrap();
+            for target in [own, &buffers, &hardware] {
+                let plan = Plan::with_target(&g, &wanted, target).unwrap();
+                let whole = plan.steps.len() == 1 && plan.kernels[0].label.starts_with("rows[");
+                assert_eq!(whole, everywhere || target.software, "{text}: {plan}");
+                let mut program = pollster::block_on(gpu().compile_plan(plan)).unwrap();
+                program.set_all(&feeds).unwrap();
+                let outputs = program.run().unwrap();
+                for &id in &wanted {
+                    let c = compare("", outputs.get(id).unwrap(), reference.get(id).unwrap());
+                    let c = c.unwrap();
+                    assert!(c.passed(), "{text}, {rows} rows: {c:#?}");
+                }
+            }
+        }
     }
 }

@@ -19,8 +19,12 @@ const LARGEST_SHARED: usize = 256;
 /// Elements of a value that every invocation computes for itself from shared
 /// ones, instead of taking a dispatch for it.
 const LARGEST_INLINE: usize = 4;
-/// Running sums an invocation may keep, all sums together.
-pub(super) const MOST_SUMS: usize = 96;
+/// Running sums an invocation may keep, all sums together: what the kernels' tables
+/// have room for, ...
+pub(super) const MOST_SUMS: usize = 176;
+/// ... and where registers are few (a GPU has 255 at most, and each sum takes two) or
+/// values by row are stored, too.
+const FEWER_SUMS: usize = 96;
 /// Multiplications, additions and calls for one row: bounds the length of the
 /// kernel and the time that a driver takes to compile it.
 const MOST_WORK: usize = 4000;
@@ -150,12 +154,16 @@ impl Region {
             .sum();
         let steps = |m: &&Member| !matches!(m.act, Act::View);
         let ops = self.body.iter().chain(&self.sums).filter(steps).count();
+        let most_sums = match target.software && stores == 0 {
+            true => MOST_SUMS,
+            false => FEWER_SUMS,
+        };
         let most_work = match stores {
             0 => MOST_WORK,
             _ => MOST_WORK_WITH_STORES,
         };
         ops >= 2
-            && sums <= MOST_SUMS
+            && sums <= most_sums
             && buffers <= target.storage_buffers as usize
             && stored <= target.binding_bytes
             && self.work(graph) <= most_work

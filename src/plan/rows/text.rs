@@ -11,7 +11,7 @@ mod entry;
 use std::collections::HashMap;
 
 use super::elements::{Elements, PART};
-use super::region::{Act, Member, Region};
+use super::region::{Act, MOST_SUMS, Member, Region};
 use super::schedule::Lanes;
 use crate::graph::{Graph, NodeId, image};
 use crate::ops::shader_lib::{DIVIDE, GRID};
@@ -195,11 +195,12 @@ impl<'g> Writer<'g> {
         self.put("    unused_a: u32,");
         self.put("    unused_b: u32,");
         self.put("    unused_c: u32,");
-        self.put("    place: array<vec4<u32>, 24>,");
-        self.put("    divisor: array<vec4<f32>, 24>,");
+        let fours = MOST_SUMS / 4;
+        self.put(&format!("    place: array<vec4<u32>, {fours}>,"));
+        self.put(&format!("    divisor: array<vec4<f32>, {fours}>,"));
         if self.replicas > 1 {
             self.put("    // From a sum of one replica to that of the next.");
-            self.put("    each: array<vec4<u32>, 24>,");
+            self.put(&format!("    each: array<vec4<u32>, {fours}>,"));
         }
         let vectors = self.elements.constants.len().div_ceil(4);
         if vectors > 0 {
