@@ -34,10 +34,12 @@ fn kept_offset(row: u32) -> u32 {
     return offset;
 }
 
+//: if ONE_AXIS
 fn reduced_offset(term: u32) -> u32 {
-    if (params.reduced_rank == 1u) {
-        return term * params.reduced_strides[0].x;
-    }
+    return term * params.reduced_strides[0].x;
+}
+//: else
+fn reduced_offset(term: u32) -> u32 {
     var rest = term;
     var offset = 0u;
     for (var i = params.reduced_rank; i > 0u; i -= 1u) {
@@ -48,6 +50,7 @@ fn reduced_offset(term: u32) -> u32 {
     }
     return offset;
 }
+//: end
 
 fn finish(sum: f32) -> f32 {
     if (params.divisor == 0u) {

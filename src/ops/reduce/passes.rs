@@ -70,7 +70,7 @@ pub(crate) fn sum_calls(
             Operand::Scratch(first_scratch + scratch.len() - 1)
         };
         calls.push(Call {
-            kernel: way.kernel(chunk),
+            kernel: way.kernel(chunk, reduced.len() == 1),
             params: params(
                 &kept,
                 &reduced,
@@ -164,12 +164,15 @@ impl Way {
         }
     }
 
-    fn kernel(self, chunk: usize) -> Kernel {
+    fn kernel(self, chunk: usize, one_axis: bool) -> Kernel {
         let rows = self == Way::Rows;
         let settings = vec![
             ("ROWS", u32::from(rows)),
             ("CHUNK", chunk as u32),
             ("TERMS", if rows { 4 } else { 1 }),
+            // Known to the text: a driver in software computes both sides of a branch, and
+            // a division for each load takes longer than the load.
+            ("ONE_AXIS", u32::from(one_axis)),
         ];
         let (entry, source) = match self {
             Way::Tree => ("sum_tree", SOURCE),
