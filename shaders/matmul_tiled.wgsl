@@ -5,7 +5,7 @@
 //
 // What comes from memory is looked at when it is copied on, after the arithmetic: a mask or
 // a prologue next to the load would wait for it there. Where workgroup memory has room for
-// two slices (BUFFERS), one is filled while others still read the one before, and each
+// two slices (TWO_BUFFERS), one is filled while others still read the one before, and each
 // slice takes one barrier in place of two.
 //
 // An invocation owns ROW_BLOCKS by COLUMN_BLOCKS blocks of four by four of C, in
@@ -23,8 +23,9 @@ const DEPTH: u32 = 16u;
 // more keeps the lines apart in the banks of the memory. The place in a line is a constant
 // where it is read, so that it needs no check against the line's length.
 const LINE: u32 = DEPTH + 1u;
-var<workgroup> slice_a: array<array<vec4<f32>, LINE>, {BUFFERS}u * ROWS / 4u>;
-var<workgroup> slice_b: array<array<vec4<f32>, LINE>, {BUFFERS}u * COLUMNS / 4u>;
+const BUFFERS: u32 = 1u + {TWO_BUFFERS}u;
+var<workgroup> slice_a: array<array<vec4<f32>, LINE>, BUFFERS * ROWS / 4u>;
+var<workgroup> slice_b: array<array<vec4<f32>, LINE>, BUFFERS * COLUMNS / 4u>;
 
 // Each block of four by four is copied by one invocation: first those of A.
 const FOURS_OF_K: u32 = DEPTH / 4u;

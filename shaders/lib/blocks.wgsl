@@ -38,25 +38,22 @@ fn stored_four_of_b(at: u32) -> vec4<f32> {
 //: end
 }
 
-// What is multiplied of them.
+// What is multiplied of them, rounded to float16 where products are (HALF).
+fn factor_of_a(stored: vec4<f32>, at: u32) -> vec4<f32> {
 //: if HALF
-// It is rounded to float16 as it is read.
-fn factor_of_a(stored: vec4<f32>, at: u32) -> vec4<f32> {
     return to_half4(prologue_a4(stored, at));
-}
-
-fn factor_of_b(stored: vec4<f32>, at: u32) -> vec4<f32> {
-    return to_half4(prologue_b4(stored, at));
-}
 //: else
-fn factor_of_a(stored: vec4<f32>, at: u32) -> vec4<f32> {
     return prologue_a4(stored, at);
+//: end
 }
 
 fn factor_of_b(stored: vec4<f32>, at: u32) -> vec4<f32> {
+//: if HALF
+    return to_half4(prologue_b4(stored, at));
+//: else
     return prologue_b4(stored, at);
-}
 //: end
+}
 
 fn four_of_b(at: u32) -> vec4<f32> {
     return factor_of_b(stored_four_of_b(at), at);

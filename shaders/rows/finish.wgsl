@@ -9,8 +9,8 @@ struct Params {
     last: u32,
     unused: u32,
     // For each sum: where it goes, and what it is divided by, as a float.
-    place: array<vec4<u32>, 44>,
-    divisor: array<vec4<f32>, 44>,
+    place: array<vec4<u32>, {FOURS}>,
+    divisor: array<vec4<f32>, {FOURS}>,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

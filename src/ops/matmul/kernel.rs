@@ -280,7 +280,6 @@ pub(super) fn kernel(
                 ("LOADS", slices.div_ceil(lanes[0] * lanes[1])),
                 ("SHORT", u32::from(problem.k < BLOCK)),
                 ("WIDE", u32::from(written_out)),
-                ("BUFFERS", 1 + u32::from(two)),
                 ("TWO_BUFFERS", u32::from(two)),
                 ("GROUPS", if written_out { SLICE / 4 } else { 1 }),
             ]);

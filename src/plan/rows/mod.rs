@@ -260,6 +260,8 @@ fn finish(schedule: &Schedule, sums: usize, tables: &[u32]) -> Vec<Finish> {
         true => ("rows_finish_tree", FINISH_TREE),
         false => ("rows_finish", FINISH),
     };
+    let fours = (region::MOST_SUMS / 4).to_string();
+    let source = join(&[GRID, DIVIDE], source).replace("{FOURS}", &fours);
     let pass = |(i, &parts): (usize, &usize)| {
         let mut params = vec![sums as u32, parts as u32, u32::from(i == last), 0];
         params.extend(tables);
@@ -271,7 +273,7 @@ fn finish(schedule: &Schedule, sums: usize, tables: &[u32]) -> Vec<Finish> {
             kernel: KernelSource {
                 label: entry.to_string(),
                 entry: entry.to_string(),
-                source: join(&[GRID, DIVIDE], source),
+                source: source.clone(),
                 reads: 1,
                 images: Vec::new(),
                 writes: 1,
