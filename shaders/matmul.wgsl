@@ -11,8 +11,8 @@ const SLICES_PER_BLOCK: u32 = BLOCK / DEPTH;
 fn load_a(j: Job, row: u32, k: u32) -> f32 {
     // Without a branch: a load inside one is slow on some drivers. Element 0
     // always exists.
-    let inside = row < params.m && k < j.k_end;
-    let at = select(0u, j.a_offset + row * params.a_m + k * params.a_k, inside);
+    let inside = row < j.m && k < j.k_end;
+    let at = select(0u, j.a_offset + row * j.a_m + k * j.a_k, inside);
 //: if HALF
     return select(0.0, to_half(prologue_a(a[at], at)), inside);
 //: else
@@ -21,8 +21,8 @@ fn load_a(j: Job, row: u32, k: u32) -> f32 {
 }
 
 fn load_b(j: Job, k: u32, column: u32) -> f32 {
-    let inside = column < params.n && k < j.k_end;
-    let at = select(0u, j.b_offset + k * params.b_k + column * params.b_n, inside);
+    let inside = column < j.n && k < j.k_end;
+    let at = select(0u, j.b_offset + k * j.b_k + column * j.b_n, inside);
 //: if HALF
     return select(0.0, to_half(prologue_b(b[at], at)), inside);
 //: else
@@ -88,7 +88,7 @@ fn matmul_rows(
     // Its columns are all there are.
     let j = job(workgroup_index(wid, count), 64u, 4u);
     let row = j.row + lane;
-    if (row >= params.m) {
+    if (row >= j.m) {
         return;
     }
     var total = vec4<f32>();

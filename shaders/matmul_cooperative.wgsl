@@ -86,7 +86,7 @@ fn fetch_b(j: Job, number: u32, k0: u32) -> mat4x4<f16> {
 //: if B_ALONG_K
     let k = k0 + x;
     let at = place_of_b(j, k, j.column + y);
-    let block = lines_of_b(stored_lines_of_b(at), at);
+    let block = lines_of_b(j, stored_lines_of_b(j, at), at);
     return mat4x4<f16>(
 //: repeat i in 4
         along_k(block[{i}], k, j.k_end),

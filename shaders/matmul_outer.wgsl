@@ -33,23 +33,23 @@ fn matmul_outer(
     let column = j.column + 4u * (lane % 8u);
     var sum = mat4x4<f32>();
     for (var k = j.k_begin; k < j.k_end; k += 1u) {
-        let at_a = j.a_offset + row * params.a_m + k * params.a_k;
-        let at_b = j.b_offset + column * params.b_n + k * params.b_k;
+        let at_a = j.a_offset + row * j.a_m + k * j.a_k;
+        let at_b = j.b_offset + column * j.b_n + k * j.b_k;
 //: if B_FOURS
         let four = four_of_b(at_b);
 //: else
         let four = taken(vec4<f32>(
             one_of_b(at_b),
-            one_of_b(at_b + params.b_n),
-            one_of_b(at_b + 2u * params.b_n),
-            one_of_b(at_b + 3u * params.b_n),
+            one_of_b(at_b + j.b_n),
+            one_of_b(at_b + 2u * j.b_n),
+            one_of_b(at_b + 3u * j.b_n),
         ));
 //: end
         let own = taken(vec4<f32>(
             one_of_a(at_a),
-            one_of_a(at_a + params.a_m),
-            one_of_a(at_a + 2u * params.a_m),
-            one_of_a(at_a + 3u * params.a_m),
+            one_of_a(at_a + j.a_m),
+            one_of_a(at_a + 2u * j.a_m),
+            one_of_a(at_a + 3u * j.a_m),
         ));
         sum[0] += own.x * four;
         sum[1] += own.y * four;

@@ -22,14 +22,14 @@ const BLOCK: u32 = 64u;
 // Stores four neighbours of a row of C as they are; an epilogue follows later.
 //: if C_FOURS
 fn keep4(j: Job, row: u32, column: u32, value: vec4<f32>) {
-    if (row < params.m && column < params.n) {
-        c[(j.c_offset + row * params.c_m + column) / 4u] = value;
+    if (row < j.m && column < j.n) {
+        c[(j.c_offset + row * j.c_m + column) / 4u] = value;
     }
 }
 //: else
 fn keep(j: Job, row: u32, column: u32, value: f32) {
-    if (row < params.m && column < params.n) {
-        c[j.c_offset + row * params.c_m + column] = value;
+    if (row < j.m && column < j.n) {
+        c[j.c_offset + row * j.c_m + column] = value;
     }
 }
 
@@ -43,13 +43,13 @@ fn keep4(j: Job, row: u32, column: u32, value: vec4<f32>) {
 
 // Passes what keep4 has stored through the epilogue.
 fn finish4(j: Job, row: u32, column: u32) {
-    let at = j.c_offset + row * params.c_m + column;
+    let at = j.c_offset + row * j.c_m + column;
 //: if C_FOURS
-    if (column < params.n) {
+    if (column < j.n) {
         c[at / 4u] = epilogue4(c[at / 4u], at);
     }
 //: else
-    for (var i = 0u; i < 4u && column + i < params.n; i += 1u) {
+    for (var i = 0u; i < 4u && column + i < j.n; i += 1u) {
         c[at + i] = epilogue(c[at + i], at + i);
     }
 //: end
@@ -165,7 +165,7 @@ fn matmul_subgroup(
         finish4(j, row, column{v});
 //: end
         row += 1u;
-        if (row >= min(j.row + ROWS, params.m)) {
+        if (row >= min(j.row + ROWS, j.m)) {
             break;
         }
     }

@@ -45,10 +45,10 @@ fn block_place(i: u32, width: u32, along_k: bool) -> vec2<u32> {
 fn fetch(j: Job, i: u32, k0: u32) -> mat4x4<f32> {
     if (i < A_BLOCKS) {
         let at = block_place(i, ROWS / 4u, {A_ALONG_K}u == 1u);
-        return stored_lines_of_a(place_of_a(j, j.row + 4u * at.x, k0 + 4u * at.y));
+        return stored_lines_of_a(j, place_of_a(j, j.row + 4u * at.x, k0 + 4u * at.y));
     }
     let at = block_place(min(i - A_BLOCKS, B_BLOCKS - 1u), COLUMNS / 4u, {B_ALONG_K}u == 1u);
-    return stored_lines_of_b(place_of_b(j, k0 + 4u * at.y, j.column + 4u * at.x));
+    return stored_lines_of_b(j, place_of_b(j, k0 + 4u * at.y, j.column + 4u * at.x));
 }
 
 // A block of four k from k on, without those past the end of the part.
@@ -72,7 +72,7 @@ fn keep(j: Job, i: u32, k0: u32, stored: mat4x4<f32>, line_a: u32, line_b: u32) 
         let at = block_place(i, ROWS / 4u, {A_ALONG_K}u == 1u);
         let k = k0 + 4u * at.y;
         let place = place_of_a(j, j.row + 4u * at.x, k);
-        let block = until_end(j, columns_from_a(stored, place), k);
+        let block = until_end(j, columns_from_a(j, stored, place), k);
 //: repeat q in 4
         slice_a[line_a + at.x][4u * at.y + {q}u] = block[{q}];
 //: end
@@ -80,7 +80,7 @@ fn keep(j: Job, i: u32, k0: u32, stored: mat4x4<f32>, line_a: u32, line_b: u32) 
         let at = block_place(i - A_BLOCKS, COLUMNS / 4u, {B_ALONG_K}u == 1u);
         let k = k0 + 4u * at.y;
         let place = place_of_b(j, k, j.column + 4u * at.x);
-        let block = until_end(j, rows_from_b(stored, place), k);
+        let block = until_end(j, rows_from_b(j, stored, place), k);
 //: repeat q in 4
         slice_b[line_b + at.x][4u * at.y + {q}u] = block[{q}];
 //: end
@@ -91,16 +91,16 @@ fn keep(j: Job, i: u32, k0: u32, stored: mat4x4<f32>, line_a: u32, line_b: u32) 
 // What this invocation has stored there in the turns before.
 //: if C_FOURS
 fn stored4(j: Job, row: u32, column: u32) -> vec4<f32> {
-    return c[(j.c_offset + row * params.c_m + column * params.c_n) / 4u];
+    return c[(j.c_offset + row * j.c_m + column * j.c_n) / 4u];
 }
 //: else
 fn stored4(j: Job, row: u32, column: u32) -> vec4<f32> {
-    let at = j.c_offset + row * params.c_m + column * params.c_n;
+    let at = j.c_offset + row * j.c_m + column * j.c_n;
     return vec4<f32>(
         c[at],
-        c[at + params.c_n],
-        c[at + 2u * params.c_n],
-        c[at + 3u * params.c_n],
+        c[at + j.c_n],
+        c[at + 2u * j.c_n],
+        c[at + 3u * j.c_n],
     );
 }
 //: end
@@ -108,15 +108,15 @@ fn stored4(j: Job, row: u32, column: u32) -> vec4<f32> {
 // Stores a sum that is not the last: as it is.
 //: if C_FOURS
 fn hold4(j: Job, row: u32, column: u32, value: vec4<f32>) {
-    if (row < params.m && column < params.n) {
-        c[(j.c_offset + row * params.c_m + column * params.c_n) / 4u] = value;
+    if (row < j.m && column < j.n) {
+        c[(j.c_offset + row * j.c_m + column * j.c_n) / 4u] = value;
     }
 }
 //: else
 fn hold4(j: Job, row: u32, column: u32, value: vec4<f32>) {
     for (var i = 0u; i < 4u; i += 1u) {
-        if (row < params.m && column + i < params.n) {
-            c[j.c_offset + row * params.c_m + (column + i) * params.c_n] = value[i];
+        if (row < j.m && column + i < j.n) {
+            c[j.c_offset + row * j.c_m + (column + i) * j.c_n] = value[i];
         }
     }
 }

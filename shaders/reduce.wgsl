@@ -20,6 +20,7 @@ fn sum_tree(
     @builtin(num_workgroups) count: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
+    let stride = reduced_stride();
     let job = workgroup_index(wid, count);
     let row = job % params.outputs;
     let chunk = job / params.outputs;
@@ -28,7 +29,7 @@ fn sum_tree(
         let base = kept_offset(row);
         let end = min(params.terms, (chunk + 1u) * TREE_CHUNK);
         for (var t = chunk * TREE_CHUNK + lane; t < end; t += WG_SIZE) {
-            sum += input[base + reduced_offset(t)];
+            sum += input[base + reduced_offset(t, stride)];
         }
     }
     partial[lane] = sum;
@@ -51,6 +52,7 @@ fn sum_serial(
     @builtin(num_workgroups) count: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
+    let stride = reduced_stride();
     let job = workgroup_index(wid, count) * WG_SIZE + lane;
     if (job >= params.outputs * params.chunks) {
         return;
@@ -63,7 +65,7 @@ fn sum_serial(
         var block = 0.0;
         let stop = min(end, start + SERIAL_BLOCK);
         for (var t = start; t < stop; t += 1u) {
-            block += input[base + reduced_offset(t)];
+            block += input[base + reduced_offset(t, stride)];
         }
         sum += block;
     }

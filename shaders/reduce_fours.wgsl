@@ -21,7 +21,7 @@ const BLOCKS: u32 = 256u;
 
 // The loads from `begin` to `end` of a row that starts at `base`; each is
 // TERMS terms.
-fn added(base: u32, begin: u32, end: u32) -> vec4<f32> {
+fn added(base: u32, stride: u32, begin: u32, end: u32) -> vec4<f32> {
     var total = vec4<f32>();
     for (var first = begin; first < end; first += BLOCKS) {
         var sum = vec4<f32>();
@@ -30,7 +30,7 @@ fn added(base: u32, begin: u32, end: u32) -> vec4<f32> {
             var block = vec4<f32>();
             let stop = min(last, start + BLOCK);
             for (var i = start; i < stop; i += 1u) {
-                block += input[(base + reduced_offset({TERMS}u * i)) / 4u];
+                block += input[(base + reduced_offset({TERMS}u * i, stride)) / 4u];
             }
             sum += block;
         }
@@ -48,13 +48,14 @@ fn sum_rows(
     @builtin(num_workgroups) count: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
+    let stride = reduced_stride();
     let job = workgroup_index(wid, count) * WG_SIZE + lane;
     if (job >= params.outputs * params.chunks) {
         return;
     }
     let begin = job / params.outputs * LOADS;
     let end = min(params.terms / 4u, begin + LOADS);
-    let sum = added(kept_offset(job % params.outputs), begin, end);
+    let sum = added(kept_offset(job % params.outputs), stride, begin, end);
     output[job] = epilogue(finish((sum.x + sum.y) + (sum.z + sum.w)), job);
 }
 //: else
@@ -65,6 +66,7 @@ fn sum_columns(
     @builtin(num_workgroups) count: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
+    let stride = reduced_stride();
     let job = workgroup_index(wid, count) * WG_SIZE + lane;
     let fours = params.outputs / 4u;
     if (job >= fours * params.chunks) {
@@ -72,7 +74,7 @@ fn sum_columns(
     }
     let begin = job / fours * LOADS;
     let end = min(params.terms, begin + LOADS);
-    let sum = added(kept_offset(job % fours * 4u), begin, end);
+    let sum = added(kept_offset(job % fours * 4u), stride, begin, end);
     let result = vec4<f32>(finish(sum.x), finish(sum.y), finish(sum.z), finish(sum.w));
     output[job] = epilogue4(result, 4u * job);
 }

@@ -61,33 +61,33 @@ fn four_of_b(at: u32) -> vec4<f32> {
 
 // The first element of a block in memory, and the step from a line of it to the next.
 fn place_of_a(j: Job, row: u32, k: u32) -> u32 {
-    return j.a_offset + row * params.a_m + k * params.a_k;
+    return j.a_offset + row * j.a_m + k * j.a_k;
 }
 
 fn place_of_b(j: Job, k: u32, column: u32) -> u32 {
-    return j.b_offset + k * params.b_k + column * params.b_n;
+    return j.b_offset + k * j.b_k + column * j.b_n;
 }
 
-fn step_of_a() -> u32 {
+fn step_of_a(j: Job) -> u32 {
 //: if A_ALONG_K
-    return params.a_m;
+    return j.a_m;
 //: else
-    return params.a_k;
+    return j.a_k;
 //: end
 }
 
-fn step_of_b() -> u32 {
+fn step_of_b(j: Job) -> u32 {
 //: if B_ALONG_K
-    return params.b_n;
+    return j.b_n;
 //: else
-    return params.b_k;
+    return j.b_k;
 //: end
 }
 
 // The four lines of a block as they are in memory: nothing is computed from them yet, so
 // that nothing has to wait until they are there.
-fn stored_lines_of_a(at: u32) -> mat4x4<f32> {
-    let step = step_of_a();
+fn stored_lines_of_a(j: Job, at: u32) -> mat4x4<f32> {
+    let step = step_of_a(j);
     return mat4x4<f32>(
         stored_four_of_a(at),
         stored_four_of_a(at + step),
@@ -96,8 +96,8 @@ fn stored_lines_of_a(at: u32) -> mat4x4<f32> {
     );
 }
 
-fn stored_lines_of_b(at: u32) -> mat4x4<f32> {
-    let step = step_of_b();
+fn stored_lines_of_b(j: Job, at: u32) -> mat4x4<f32> {
+    let step = step_of_b(j);
     return mat4x4<f32>(
         stored_four_of_b(at),
         stored_four_of_b(at + step),
@@ -107,8 +107,8 @@ fn stored_lines_of_b(at: u32) -> mat4x4<f32> {
 }
 
 // What is multiplied of them.
-fn lines_of_a(stored: mat4x4<f32>, at: u32) -> mat4x4<f32> {
-    let step = step_of_a();
+fn lines_of_a(j: Job, stored: mat4x4<f32>, at: u32) -> mat4x4<f32> {
+    let step = step_of_a(j);
     return mat4x4<f32>(
         factor_of_a(stored[0], at),
         factor_of_a(stored[1], at + step),
@@ -117,8 +117,8 @@ fn lines_of_a(stored: mat4x4<f32>, at: u32) -> mat4x4<f32> {
     );
 }
 
-fn lines_of_b(stored: mat4x4<f32>, at: u32) -> mat4x4<f32> {
-    let step = step_of_b();
+fn lines_of_b(j: Job, stored: mat4x4<f32>, at: u32) -> mat4x4<f32> {
+    let step = step_of_b(j);
     return mat4x4<f32>(
         factor_of_b(stored[0], at),
         factor_of_b(stored[1], at + step),
@@ -128,27 +128,27 @@ fn lines_of_b(stored: mat4x4<f32>, at: u32) -> mat4x4<f32> {
 }
 
 // The same, turned: each k of A is a vector along the rows ...
-fn columns_from_a(stored: mat4x4<f32>, at: u32) -> mat4x4<f32> {
+fn columns_from_a(j: Job, stored: mat4x4<f32>, at: u32) -> mat4x4<f32> {
 //: if A_ALONG_K
-    return transpose(lines_of_a(stored, at));
+    return transpose(lines_of_a(j, stored, at));
 //: else
-    return lines_of_a(stored, at);
+    return lines_of_a(j, stored, at);
 //: end
 }
 
 // ... and each k of B a vector along the columns.
-fn rows_from_b(stored: mat4x4<f32>, at: u32) -> mat4x4<f32> {
+fn rows_from_b(j: Job, stored: mat4x4<f32>, at: u32) -> mat4x4<f32> {
 //: if B_ALONG_K
-    return transpose(lines_of_b(stored, at));
+    return transpose(lines_of_b(j, stored, at));
 //: else
-    return lines_of_b(stored, at);
+    return lines_of_b(j, stored, at);
 //: end
 }
 
 // Rows row to row + 3 of op(A); each is a vector along k.
 fn rows_of_a(j: Job, row: u32, k: u32) -> mat4x4<f32> {
     let at = place_of_a(j, row, k);
-    let lines = lines_of_a(stored_lines_of_a(at), at);
+    let lines = lines_of_a(j, stored_lines_of_a(j, at), at);
 //: if A_ALONG_K
     return lines;
 //: else
@@ -159,11 +159,11 @@ fn rows_of_a(j: Job, row: u32, k: u32) -> mat4x4<f32> {
 // The same block; each k is a vector along the rows.
 fn columns_of_a(j: Job, row: u32, k: u32) -> mat4x4<f32> {
     let at = place_of_a(j, row, k);
-    return columns_from_a(stored_lines_of_a(at), at);
+    return columns_from_a(j, stored_lines_of_a(j, at), at);
 }
 
 // Rows k to k + 3 of op(B); each is a vector along the columns.
 fn rows_of_b(j: Job, k: u32, column: u32) -> mat4x4<f32> {
     let at = place_of_b(j, k, column);
-    return rows_from_b(stored_lines_of_b(at), at);
+    return rows_from_b(j, stored_lines_of_b(j, at), at);
 }

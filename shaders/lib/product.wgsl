@@ -55,8 +55,18 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> c: array<f32>;
 //: end
 
-// What a workgroup works on: a tile of C and a part of the inner axis.
+// What a workgroup works on: a tile of C and a part of the inner axis. And the sizes and
+// strides of params, read before any loop or condition: inside one a driver in software
+// fetches a uniform lane by lane, some 24 instructions each (docs/PERFORMANCE.md).
 struct Job {
+    m: u32,
+    n: u32,
+    a_m: u32,
+    a_k: u32,
+    b_k: u32,
+    b_n: u32,
+    c_m: u32,
+    c_n: u32,
     row: u32,
     column: u32,
     a_offset: u32,
@@ -69,6 +79,14 @@ struct Job {
 fn job(index: u32, rows: u32, columns: u32) -> Job {
     var rest = index;
     var j: Job;
+    j.m = params.m;
+    j.n = params.n;
+    j.a_m = params.a_m;
+    j.a_k = params.a_k;
+    j.b_k = params.b_k;
+    j.b_n = params.b_n;
+    j.c_m = params.c_m;
+    j.c_n = params.c_n;
     j.column = (rest % params.tiles_n) * columns;
     rest /= params.tiles_n;
     j.row = (rest % params.tiles_m) * rows;
@@ -100,17 +118,17 @@ fn job(index: u32, rows: u32, columns: u32) -> Job {
 // Stores four neighbours of a row of C; what lies outside C is dropped.
 //: if C_FOURS
 fn store4(j: Job, row: u32, column: u32, value: vec4<f32>) {
-    let at = j.c_offset + row * params.c_m + column;
+    let at = j.c_offset + row * j.c_m + column;
     let result = epilogue4(value, at);
-    if (row < params.m && column < params.n) {
+    if (row < j.m && column < j.n) {
         c[at / 4u] = result;
     }
 }
 //: else
 fn store(j: Job, row: u32, column: u32, value: f32) {
-    let at = j.c_offset + row * params.c_m + column * params.c_n;
+    let at = j.c_offset + row * j.c_m + column * j.c_n;
     let result = epilogue(value, at);
-    if (row < params.m && column < params.n) {
+    if (row < j.m && column < j.n) {
         c[at] = result;
     }
 }

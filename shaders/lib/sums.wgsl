@@ -34,12 +34,18 @@ fn kept_offset(row: u32) -> u32 {
     return offset;
 }
 
+// From a term to the next where one axis is reduced. Read before any loop or condition:
+// lib/product.wgsl says why.
+fn reduced_stride() -> u32 {
+    return params.reduced_strides[0].x;
+}
+
 //: if ONE_AXIS
-fn reduced_offset(term: u32) -> u32 {
-    return term * params.reduced_strides[0].x;
+fn reduced_offset(term: u32, stride: u32) -> u32 {
+    return term * stride;
 }
 //: else
-fn reduced_offset(term: u32) -> u32 {
+fn reduced_offset(term: u32, stride: u32) -> u32 {
     var rest = term;
     var offset = 0u;
     for (var i = params.reduced_rank; i > 0u; i -= 1u) {

@@ -28,21 +28,23 @@ fn rows_finish(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let chunk = workgroup_index(wid, count);
+    // Read before any loop or condition (lib/product.wgsl says why).
+    let sums_a_part = params.sums;
     let end = min(params.parts, (chunk + 1u) * CHUNK);
-    for (var i = lane; i < params.sums; i += 32u) {
+    for (var i = lane; i < sums_a_part; i += 32u) {
         var sum = 0.0;
         for (var start = chunk * CHUNK; start < end; start += BLOCK) {
             var block = 0.0;
             let stop = min(end, start + BLOCK);
             for (var p = start; p < stop; p += 1u) {
-                block += parts[p * params.sums + i];
+                block += parts[p * sums_a_part + i];
             }
             sum += block;
         }
         if (params.last == 1u) {
             sums[params.place[i / 4u][i % 4u]] = divided(sum, params.divisor[i / 4u][i % 4u]);
         } else if (chunk * CHUNK < params.parts) {
-            sums[chunk * params.sums + i] = sum;
+            sums[chunk * sums_a_part + i] = sum;
         }
     }
 }

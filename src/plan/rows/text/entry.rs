@@ -27,11 +27,20 @@ impl Writer<'_> {
             self.put("    let group = workgroup_index(wid, count);");
         }
         self.put("    load_shared();");
+        self.put(
+            "    // Read before any loop: within one, drivers in software fetch a uniform lane by",
+        );
+        self.put("    // lane.");
+        self.put("    let quads = params.quads;");
+        self.put("    let blocks = params.blocks;");
+        if self.ragged || self.single {
+            self.put("    let row_count = params.rows;");
+        }
         self.put(&format!(
-            "    var quad = group * params.blocks * {QUADS}u * LANES + lane;"
+            "    var quad = group * blocks * {QUADS}u * LANES + lane;"
         ));
         if self.ahead {
-            self.put("    let first = min(quad, params.quads - 1u);");
+            self.put("    let first = min(quad, quads - 1u);");
             for (name, load) in self.loads_ahead("first") {
                 self.put(&format!("    next_{name} = {load};"));
             }
@@ -44,13 +53,13 @@ impl Writer<'_> {
         self.put("    loop {");
         self.put("        var i = 0u;");
         self.put("        loop {");
-        self.put("            if (quad < params.quads) {");
+        self.put("            if (quad < quads) {");
         self.quad();
         self.put("            }");
         self.put("            quad += LANES;");
         self.put("            i += 1u;");
         self.put(&format!(
-            "            if (i == {QUADS}u || quad >= params.quads) {{"
+            "            if (i == {QUADS}u || quad >= quads) {{"
         ));
         self.put("                break;");
         self.put("            }");
@@ -59,7 +68,7 @@ impl Writer<'_> {
             self.each_sum(2, &["total[{s}] += block[{s}];", "block[{s}] = 0.0;"]);
         }
         self.put("        b += 1u;");
-        self.put("        if (b == params.blocks || quad >= params.quads) {");
+        self.put("        if (b == blocks || quad >= quads) {");
         self.put("            break;");
         self.put("        }");
         self.put("    }");
@@ -102,7 +111,7 @@ impl Writer<'_> {
             arguments.extend((0..size).map(|e| format!("leaf{i}[at * {size}u + {e}u{own}]")));
         }
         let call = format!("row({})", arguments.join(", "));
-        self.put("                let end = min(quad * 4u + 4u, params.rows);");
+        self.put("                let end = min(quad * 4u + 4u, row_count);");
         self.put("                for (var at = quad * 4u; at < end; at += 1u) {");
         if region.stores.is_empty() {
             self.put(&format!("                    {call};"));
@@ -182,12 +191,12 @@ impl Writer<'_> {
         if self.ragged {
             let rows = "vec4<u32>(0u, 1u, 2u, 3u)";
             self.put(&format!(
-                "{PAD}let live = quad * 4u + {rows} < vec4<u32>(params.rows);"
+                "{PAD}let live = quad * 4u + {rows} < vec4<u32>(row_count);"
             ));
             arguments.push("live".to_string());
         }
         if self.ahead {
-            arguments.push("min(quad + LANES, params.quads - 1u)".to_string());
+            arguments.push("min(quad + LANES, quads - 1u)".to_string());
         }
         let open = match region.stores.is_empty() {
             true => "",
