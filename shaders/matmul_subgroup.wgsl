@@ -55,6 +55,42 @@ fn finish4(j: Job, row: u32, column: u32) {
 //: end
 }
 
+//: if A_IMAGE
+// Elements of a cache line, and lines that a row of the tile lies in.
+const LINE: u32 = 16u;
+const LINES: u32 = COLUMNS / LINE;
+
+// Returns 0, after a look at each cache line of C that the tile goes to: rows of C are
+// far apart, so nothing fetches them ahead, and a store that misses the cache holds up
+// those after it. (m is never 0 here, which a compiler cannot know.)
+fn touch(j: Job, lane: u32) -> f32 {
+    var seen = 0u;
+    var line = lane;
+    loop {
+        let row = j.row + line / LINES;
+        let column = j.column + line % LINES * LINE;
+        if (row < j.m && column < j.n) {
+            let at = j.c_offset + row * j.c_m + column;
+//: if C_FOURS
+            seen |= bitcast<u32>(c[at / 4u].x);
+//: else
+            seen |= bitcast<u32>(c[at]);
+//: end
+        }
+        line += LANES;
+        if (line >= ROWS * LINES) {
+            break;
+        }
+    }
+    return bitcast<f32>(select(0u, seen, j.m == 0u));
+}
+//: else
+// Only drivers in software read images here.
+fn touch(j: Job, lane: u32) -> f32 {
+    return 0.0;
+}
+//: end
+
 @compute @workgroup_size({LANES})
 fn matmul_subgroup(
     @builtin(workgroup_id) wid: vec3<u32>,
@@ -69,12 +105,13 @@ fn matmul_subgroup(
     let column{v} = j.column + 4u * ({v}u * LANES + lane);
 //: end
 
+    let zero = vec4<f32>(touch(j, lane));
     // total_h_l_r_v: row r of block h of lane l, and this lane's columns v.
 //: repeat h in ROW_BLOCKS
 //: repeat l in LANES
 //: repeat r in 4
 //: repeat v in COLUMN_BLOCKS
-    var total_{h}_{l}_{r}_{v} = vec4<f32>();
+    var total_{h}_{l}_{r}_{v} = zero;
 //: end
 //: end
 //: end
