@@ -177,13 +177,13 @@ fn faults_in_row_programs_are_caught() {
         // rows that are not there are counted, and one that is there is not
         (
             "rows",
-            " < vec4<u32>(params.rows)",
-            " < vec4<u32>(params.rows + 4u)",
+            " < vec4<u32>(row_count)",
+            " < vec4<u32>(row_count + 4u)",
         ),
         (
             "rows",
-            " < vec4<u32>(params.rows)",
-            " + 1u < vec4<u32>(params.rows)",
+            " < vec4<u32>(row_count)",
+            " + 1u < vec4<u32>(row_count)",
         ),
         // a block that is never added, or never cleared
         ("rows", "total[1u] += block[1u];", "total[1u] = block[1u];"),
@@ -231,8 +231,8 @@ fn faults_in_shaders_are_caught_and_named() {
         // rows whose last column is taken for outside
         (
             "matmul_rows",
-            "column < params.n",
-            "column + 1u < params.n",
+            "column < j.n",
+            "column + 1u < j.n",
             "matmul_8",
         ),
         // an inner axis that stops one short
@@ -251,14 +251,14 @@ fn faults_in_shaders_are_caught_and_named() {
         // swapped strides
         (
             "matmul_tiled",
-            "row * params.a_m + k * params.a_k",
-            "row * params.a_k + k * params.a_m",
+            "row * j.a_m + k * j.a_k",
+            "row * j.a_k + k * j.a_m",
             "matmul_5",
         ),
         (
             "matmul_rows",
-            "row * params.c_m + column * params.c_n",
-            "row * params.c_n + column * params.c_m",
+            "row * j.c_m + column * j.c_n",
+            "row * j.c_n + column * j.c_m",
             "d/d",
         ),
         // a tree that leaves out a branch

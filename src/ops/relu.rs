@@ -3,7 +3,6 @@
 
 use super::Family;
 use super::map::{Map, REAL, Row, shapes_for};
-use super::shader_lib::FLOAT;
 use crate::error::Result;
 use crate::graph::{Cotangent, Graph, NodeId, Sample};
 
@@ -21,7 +20,7 @@ static RELU: Row = Row {
     name: "relu",
     inputs: &["x"],
     source: SOURCE,
-    libs: &[FLOAT],
+    libs: &[],
     eval: |x, _| if x[0] <= 0.0 { 0.0 } else { x[0] },
     magnitude: |_, _| 0.0,
     ulps: 0.0,
@@ -39,7 +38,7 @@ static BACKWARD: Row = Row {
     name: "relu_backward",
     inputs: &["g", "x"],
     source: SOURCE,
-    libs: &[FLOAT],
+    libs: &[],
     eval: |x, _| if x[1] <= 0.0 { 0.0 } else { x[0] },
     magnitude: |_, _| 0.0,
     ulps: 0.0,
