@@ -173,6 +173,45 @@ fn the_loss_of_a_class_is_one_logarithm_to_the_last_place() {
     }
 }
 
+/// `relu` and its backward keep bits: of every 4,099th float, of all next to where the rule
+/// changes, and of subnormals, which arithmetic may take for zero and these must not.
+#[test]
+fn relu_keeps_bits_of_every_kind_of_float() {
+    let mut floats: Vec<f32> = (0..=u32::MAX).step_by(4099).map(f32::from_bits).collect();
+    for edge in [
+        0u32,
+        0x0080_0000,
+        0x7f80_0000,
+        0x8000_0000,
+        0x8080_0000,
+        0xff80_0000,
+    ] {
+        let around = (-64..64).map(|d| edge.wrapping_add_signed(d));
+        floats.extend(around.map(f32::from_bits));
+    }
+    // Whole fours, as the kernels for fours take them, and then three more.
+    floats.truncate(floats.len() / 4 * 4 - 1);
+    let n = floats.len();
+    let mut g = Graph::new();
+    let x = g.input("x", &[n]).unwrap();
+    let cotangent = g.input("g", &[n]).unwrap();
+    let y = g.relu(x).unwrap();
+    let dx = g.relu_backward(cotangent, x).unwrap();
+    let mut program = gpu().compile(&g, &[y, dx]).unwrap();
+    let tensor = |data| Tensor::new(&[n], data).unwrap();
+    program.set("x", &tensor(floats.clone())).unwrap();
+    program.set("g", &tensor(vec![2.0; n])).unwrap();
+    let run = program.run().unwrap();
+    let (y, dx) = (run.get(y).unwrap(), run.get(dx).unwrap());
+    for ((&x, &y), &dx) in floats.iter().zip(y.data()).zip(dx.data()) {
+        // NaN is not `<= 0`, and stays NaN, whichever.
+        let (value, slope) = if x <= 0.0 { (0.0, 0.0) } else { (x, 2.0) };
+        let same = y.to_bits() == value.to_bits() || value.is_nan() && y.is_nan();
+        let right = same && dx == slope;
+        assert!(right, "x = {x:e} ({:#x}): {y:e} and {dx}", x.to_bits());
+    }
+}
+
 fn wide(tensor: &Tensor) -> ArrayD<f64> {
     let data = tensor.data().iter().map(|&v| f64::from(v)).collect();
     ArrayD::from_shape_vec(IxDyn(tensor.dims()), data).unwrap()
