@@ -85,7 +85,7 @@ fn touch(j: Job, lane: u32) -> f32 {
     return bitcast<f32>(select(0u, seen, j.m == 0u));
 }
 //: else
-// Only drivers in software read images here.
+// Not for small products, nor where the rows of A are no whole fours.
 fn touch(j: Job, lane: u32) -> f32 {
     return 0.0;
 }

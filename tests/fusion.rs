@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Random, gpu};
+use wgrad::bench::Work;
 use wgrad::check::{compare, steps};
 use wgrad::graph::Target;
 use wgrad::nn::{Loss, Network};
@@ -256,25 +257,23 @@ fn row_programs_of_wide_and_deep_networks() {
         let network = Network::parse(&format!("Sequential({text})")).unwrap();
         let takes = network.in_features().unwrap();
         let gives = network.out_features().unwrap();
-        for (rows, between) in [(64, false), (131, true)] {
-            let mut g = Graph::new();
-            let x = g.input("x", &[rows, takes]).unwrap();
-            let y = g.input("y", &[rows, gives]).unwrap();
-            let built = network.build(&mut g, x).unwrap();
-            let loss = Loss::parse("BCELoss()").unwrap();
-            let loss = loss.build(&mut g, built.output, y).unwrap();
-            let parameters: Vec<NodeId> = built.parameters.iter().map(|p| p.1).collect();
-            let mut wanted = vec![loss];
-            wanted.extend(gradient(&mut g, loss, &parameters).unwrap());
+        for (batch, between) in [(64, false), (131, true)] {
+            let work = Work {
+                network: network.clone(),
+                loss: Loss::parse("BCELoss").unwrap(),
+                batch,
+                replicas: 1,
+            };
+            let (g, wanted) = work.graph().unwrap();
             let count: usize = wanted.iter().map(|&id| g.shape(id).unwrap().numel()).sum();
             assert_eq!(count, sums, "{text}");
             let mut feeds: Feeds = network.init(7).unwrap().into_iter().collect();
-            feeds.insert("x".into(), random.tensor(&[rows, takes], (-2.0, 2.0)));
-            let mut targets = random.tensor(&[rows, gives], (0.0, 1.0));
+            feeds.insert("input".into(), random.tensor(&[batch, takes], (-2.0, 2.0)));
+            let mut targets = random.tensor(&[batch, gives], (0.0, 1.0));
             if !between {
                 targets.data_mut().iter_mut().for_each(|y| *y = y.round());
             }
-            feeds.insert("y".into(), targets);
+            feeds.insert("target".into(), targets);
             let reference = cpu::evaluate(&g, &feeds, &wanted).unwrap();
             for target in [own, &buffers, &hardware] {
                 let plan = Plan::with_target(&g, &wanted, target).unwrap();
@@ -286,7 +285,7 @@ fn row_programs_of_wide_and_deep_networks() {
                 for &id in &wanted {
                     let c = compare("", outputs.get(id).unwrap(), reference.get(id).unwrap());
                     let c = c.unwrap();
-                    assert!(c.passed(), "{text}, {rows} rows: {c:#?}");
+                    assert!(c.passed(), "{text}, {batch} rows: {c:#?}");
                 }
             }
         }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use common::{Random, gpu};
 use ndarray::{ArrayD, IxDyn};
+use wgrad::bench::Work;
 use wgrad::check::{Comparison, compare, difference, steps};
 use wgrad::graph::Target;
 use wgrad::nn::{Loss, Network};
@@ -119,20 +120,17 @@ fn plant(mut plan: Plan, kernel: &str, from: &str, to: &str) -> Plan {
 /// a last load that is not full.
 fn small_network() -> Subject {
     let mut random = Random::new(22);
-    let mut g = Graph::new();
-    let network =
-        Network::parse("Sequential(Linear(4, 2), ReLU(), Linear(2, 1), Sigmoid())").unwrap();
-    let x = g.input("x", &[5003, 4]).unwrap();
-    let y = g.input("y", &[5003, 1]).unwrap();
-    let built = network.build(&mut g, x).unwrap();
-    let loss = Loss::parse("BCELoss()").unwrap();
-    let loss = loss.build(&mut g, built.output, y).unwrap();
-    let parameters: Vec<_> = built.parameters.iter().map(|p| p.1).collect();
-    let mut outputs = vec![loss];
-    outputs.extend(gradient(&mut g, loss, &parameters).unwrap());
+    let text = "Sequential(Linear(4, 2), ReLU(), Linear(2, 1), Sigmoid())";
+    let work = Work {
+        network: Network::parse(text).unwrap(),
+        loss: Loss::parse("BCELoss").unwrap(),
+        batch: 5003,
+        replicas: 1,
+    };
+    let (g, outputs) = work.graph().unwrap();
     let mut feeds = Feeds::new();
     for (_, node) in g.nodes().filter(|(_, n)| n.is_fed()) {
-        let range = if node.label == "y" {
+        let range = if node.label == "target" {
             (0.0, 1.0)
         } else {
             (-1.0, 1.0)

@@ -1,5 +1,6 @@
 //! Plans and shaders, without any device: what runs is plain data.
 
+use wgrad::bench::Work;
 use wgrad::check::steps;
 use wgrad::graph::Target;
 use wgrad::nn::{Loss, Network};
@@ -251,18 +252,14 @@ fn ten_thousand_nodes() {
 
 /// The exercise's network with biases, and everything that a step computes.
 fn with_biases(batch: usize) -> (Graph, Vec<NodeId>) {
-    let mut g = Graph::new();
-    let network =
-        Network::parse("Sequential(Linear(4, 2), ReLU(), Linear(2, 1), Sigmoid())").unwrap();
-    let x = g.input("x", &[batch, 4]).unwrap();
-    let y = g.input("y", &[batch, 1]).unwrap();
-    let built = network.build(&mut g, x).unwrap();
-    let loss = Loss::parse("BCELoss()").unwrap();
-    let loss = loss.build(&mut g, built.output, y).unwrap();
-    let parameters: Vec<_> = built.parameters.iter().map(|p| p.1).collect();
-    let mut wanted = vec![loss];
-    wanted.extend(gradient(&mut g, loss, &parameters).unwrap());
-    (g, wanted)
+    let text = "Sequential(Linear(4, 2), ReLU(), Linear(2, 1), Sigmoid())";
+    let work = Work {
+        network: Network::parse(text).unwrap(),
+        loss: Loss::parse("BCELoss").unwrap(),
+        batch,
+        replicas: 1,
+    };
+    work.graph().unwrap()
 }
 
 #[test]

@@ -4,12 +4,13 @@
 mod common;
 
 use common::{Random, gpu};
+use wgrad::Graph;
+use wgrad::bench::Work;
 use wgrad::check::poison::{Found, examine};
 use wgrad::graph::{NodeId, Target};
 use wgrad::nn::{Loss, Network};
 use wgrad::plan::{Plan, PlanOptions};
 use wgrad::run::Feeds;
-use wgrad::{Graph, gradient};
 
 /// A graph with its outputs and the values of its leaves.
 struct Subject {
@@ -36,23 +37,22 @@ impl Subject {
     /// A step of a small network.
     fn step(batch: usize) -> Subject {
         let text = "Sequential(Linear(4, 3), ReLU(), Linear(3, 1), Sigmoid())";
-        let network = Network::parse(text).unwrap();
-        let mut graph = Graph::new();
+        let work = Work {
+            network: Network::parse(text).unwrap(),
+            loss: Loss::parse("BCELoss").unwrap(),
+            batch,
+            replicas: 1,
+        };
+        let (graph, outputs) = work.graph().unwrap();
         let mut random = Random::new(2);
         let mut feeds = Feeds::new();
-        let x = graph.input("x", &[batch, 4]).unwrap();
-        let y = graph.input("y", &[batch, 1]).unwrap();
-        feeds.insert("x".to_string(), random.tensor(&[batch, 4], (-1.0, 1.0)));
-        feeds.insert("y".to_string(), random.tensor(&[batch, 1], (0.0, 1.0)));
-        let built = network.build(&mut graph, x).unwrap();
-        let loss = Loss::parse("BCELoss()").unwrap();
-        let loss = loss.build(&mut graph, built.output, y).unwrap();
-        let parameters: Vec<NodeId> = built.parameters.iter().map(|p| p.1).collect();
-        let mut outputs = vec![loss];
-        outputs.extend(gradient(&mut graph, loss, &parameters).unwrap());
-        for (key, id) in &built.parameters {
-            let dims = graph.shape(*id).unwrap().dims().to_vec();
-            feeds.insert(key.clone(), random.tensor(&dims, (-0.5, 0.5)));
+        for (_, node) in graph.nodes().filter(|(_, n)| n.is_fed()) {
+            let range = match node.label.as_str() {
+                "input" => (-1.0, 1.0),
+                "target" => (0.0, 1.0),
+                _ => (-0.5, 0.5),
+            };
+            feeds.insert(node.label.clone(), random.tensor(node.shape.dims(), range));
         }
         Subject {
             graph,
