@@ -4,15 +4,19 @@
 // The clamps are written as cases, not with max(): log(0) is -inf on some
 // drivers and a large finite number on others, and only the case is exact.
 
-// log(p), or log(1 - p) where `other`; at least -100. Of a p that is not finite it does not count.
-fn bce_log4(p: vec4<f32>, other: vec4<bool>) -> vec4<f32> {
-    let x = select(p, 1.0 - p, other);
-    let reduced = log_reduced4(x);
+// log(p), or log(1 - p) where `other`, of which `reduced` is the argument.
+fn bce_log_kernel4(reduced: Reduced4, p: vec4<f32>, other: vec4<bool>) -> vec4<f32> {
     // Below p = 1/2 the difference 1 - p is rounded. It serves to choose k, and the f of the
     // exact difference is one: 1 - p - 1, or 2 (1 - p) - 1.
     let exact = select(-p, 1.0 - 2.0 * p, reduced.k < vec4<i32>(0));
     let f = select(reduced.f, exact, other & (p < vec4<f32>(0.5)));
-    var y = log_kernel4(f, vec4<f32>(reduced.k));
+    return log_kernel4(f, vec4<f32>(reduced.k));
+}
+
+// The same; at least -100. Of a p that is not finite it does not count.
+fn bce_log4(p: vec4<f32>, other: vec4<bool>) -> vec4<f32> {
+    let x = select(p, 1.0 - p, other);
+    var y = bce_log_kernel4(log_reduced4(x), p, other);
     // log(1 - p) rounds to -p, which arithmetic might flush.
     y = select(y, -p, other & (bitcast<vec4<u32>>(p) < vec4<u32>(0x33000000u)));
     // log(x) < -100 for x < 27 * 2^-149, which are the bits of 0 to 26, and the bits of an x
@@ -20,11 +24,20 @@ fn bce_log4(p: vec4<f32>, other: vec4<bool>) -> vec4<f32> {
     return select(y, vec4<f32>(-100.0), bitcast<vec4<i32>>(x) < vec4<i32>(27));
 }
 
+// Of classes, and 2^-126 <= p < 1: no number is subnormal, and no logarithm below -88.
+fn bce_of_classes4(p: vec4<f32>, other: vec4<bool>) -> vec4<f32> {
+    return -bce_log_kernel4(log_normal_reduced4(select(p, 1.0 - p, other)), p, other);
+}
+
 fn bce4(p: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
     // Of a class, 0 or 1, one logarithm counts: the other has the weight 0. Only a y between
     // them takes a second turn. (A loop, since drivers in software leave out the rest of one
     // that all have left, but nothing of an `if`.)
     let classes = all((y == vec4<f32>(0.0)) | (y == vec4<f32>(1.0)));
+    let above = bitcast<vec4<u32>>(p) - vec4<u32>(0x00800000u); // a large number where p is below
+    if (SHORTCUTS && classes && all(above < vec4<u32>(0x3f800000u - 0x00800000u))) {
+        return bce_of_classes4(p, y == vec4<f32>(0.0));
+    }
     var loss = vec4<f32>(0.0);
     var second = false;
     loop {

@@ -291,3 +291,90 @@ fn row_programs_of_wide_and_deep_networks() {
         }
     }
 }
+
+/// A GPU's row programs ask first whether four numbers are ordinary, and then leave out
+/// what others need. Every 4,099th float as a logit and as a probability, next to
+/// neighbours (four ordinary ones) and to strangers, of classes and targets between.
+#[test]
+fn shortcuts_change_no_value() {
+    const ROWS: usize = 1 << 20;
+    let float = |i: usize| f32::from_bits((i as u32).wrapping_mul(4099));
+    let logits: Vec<f32> = (0..ROWS)
+        .map(|i| match i % 32 {
+            // All are ordinary in three eighths of the quads, one or all are not in others.
+            0..12 => (i / 32) as f32 * (44.0 / 32768.0) - 22.0 + (i % 4) as f32 * 0.1,
+            _ => float(i * 0x1234 + i / 64),
+        })
+        .collect();
+    let probabilities: Vec<f32> = (0..ROWS)
+        .map(|i| match i % 32 {
+            0..12 => (i as f32 + 0.5) / ROWS as f32,
+            // Below 1 and next to it, and next to 0: where logarithms have their cases.
+            12..16 => f32::from_bits(0x3f80_0000 - (i / 32 % 64) as u32),
+            16..20 => f32::from_bits(0x3300_0000 - 4 + (i / 32 % 8) as u32),
+            20..24 => f32::from_bits(0x0080_0000 - 4 + (i / 32 % 8) as u32),
+            _ => float(i * 0x4321 + i / 64).abs(),
+        })
+        .collect();
+    let targets: Vec<f32> = (0..ROWS)
+        .map(|i| match i / 4 % 16 {
+            7 => 0.25,
+            _ => (i % 3 % 2) as f32,
+        })
+        .collect();
+    let mut g = Graph::new();
+    let mut feeds = Feeds::new();
+    let mut leaf = |label: &str, values: Vec<f32>| {
+        feeds.insert(label.into(), Tensor::new(&[ROWS, 1], values).unwrap());
+        g.input(label, &[ROWS, 1]).unwrap()
+    };
+    let x = leaf("x", logits);
+    let q = leaf("q", probabilities);
+    let y = leaf("y", targets);
+    let p = g.sigmoid(x).unwrap();
+    let of_p = g.bce(p, y).unwrap();
+    let of_q = g.bce(q, y).unwrap();
+    let whole = g.add(of_p, of_q).unwrap();
+    let loss = g.mean_all(whole).unwrap();
+    let outputs = [p, of_p, of_q, loss];
+
+    let target = Target::default();
+    let plan = Plan::with_target(&g, &outputs, &target).unwrap();
+    assert!(
+        plan.kernels[0]
+            .source
+            .contains("const SHORTCUTS: bool = true;"),
+        "{plan}"
+    );
+    let separate = PlanOptions {
+        fuse: false,
+        ..without_rows()
+    };
+    let alone = Plan::with_options(&g, &outputs, &target, &separate).unwrap();
+    let run = |plan: Plan| {
+        let mut program = pollster::block_on(gpu().compile_plan(plan)).unwrap();
+        program.set_all(&feeds).unwrap();
+        let values = program.run().unwrap();
+        let get = |&id: &NodeId| values.get(id).unwrap().clone();
+        outputs.iter().map(get).collect::<Vec<_>>()
+    };
+    let (rows, alone) = (run(plan), run(alone));
+    let reference = cpu::evaluate(&g, &feeds, &outputs[..3]).unwrap();
+    for (i, &id) in outputs[..3].iter().enumerate() {
+        let label = &g.node(id).unwrap().label;
+        let values = [&rows[i], &alone[i]];
+        for value in values {
+            let c = compare(label, value, reference.get(id).unwrap()).unwrap();
+            assert!(c.passed(), "{c:#?}");
+        }
+        // Observed on lavapipe, as in `agree`. (Any NaN is as good as another.)
+        if gpu().adapter().name.contains("llvmpipe") {
+            let [a, b] = values.map(Tensor::data);
+            let differ = |i: &usize| a[*i].to_bits() != b[*i].to_bits();
+            let wrong = (0..ROWS)
+                .filter(differ)
+                .find(|&i| !(a[i].is_nan() && b[i].is_nan()));
+            assert_eq!(wrong.map(|i| (i, a[i], b[i])), None, "{label}");
+        }
+    }
+}

@@ -18,6 +18,16 @@ const LIBRARY: [&str; 4] = [
     include_str!("../shaders/lib/sigmoid.wgsl"),
 ];
 
+/// The library's ways of rounding a value here and now, and who takes which.
+const TARGETS: [(&str, &str); 2] = [
+    ("", include_str!("../shaders/lib/target.wgsl")),
+    (
+        "row programs on GPUs",
+        include_str!("../shaders/lib/target_gpu.wgsl"),
+    ),
+];
+const ANY: &str = TARGETS[0].1;
+
 const INF: u32 = 0x7f80_0000;
 const NEG_INF: u32 = 0xff80_0000;
 const ZERO: u32 = 0;
@@ -344,7 +354,7 @@ impl Gpu {
                 "{} ({:?}, {} {})",
                 info.name, info.backend, info.driver, info.driver_info
             ),
-            range: buffer("range", 16, Use::UNIFORM | Use::COPY_DST),
+            range: buffer("range", 32, Use::UNIFORM | Use::COPY_DST),
             output: buffer("output", CHUNK * 4, Use::STORAGE | Use::COPY_SRC),
             staging: buffer("staging", CHUNK * 4, Use::MAP_READ | Use::COPY_DST),
             device,
@@ -352,9 +362,11 @@ impl Gpu {
         }
     }
 
-    /// A pipeline that evaluates `expression`, a u32, for every `x` of a range.
-    fn pipeline(&self, expression: &str) -> wgpu::ComputePipeline {
-        let source = format!("{}{}", LIBRARY.concat(), entry_point(expression));
+    /// A pipeline that evaluates `expression`, a u32, for every `x` of a range, with the library
+    /// as `target` takes it.
+    fn pipeline(&self, target: &str, expression: &str) -> wgpu::ComputePipeline {
+        let library = LIBRARY.concat();
+        let source = format!("{library}{target}{}", entry_point(expression));
         let module = self
             .device
             .create_shader_module(wgpu::ShaderModuleDescriptor {
@@ -375,7 +387,8 @@ impl Gpu {
     /// Evaluates one range of at most `CHUNK` inputs and hands the resulting bits to `see`.
     fn run(&self, pipeline: &wgpu::ComputePipeline, range: Range, see: impl FnOnce(&[u32])) {
         let count = u32::try_from(range.count).expect("a chunk is small");
-        let words = [range.first, range.stride, count, 0];
+        let one = 1.0_f32.to_bits();
+        let words = [range.first, range.stride, count, 0, one, one, 0, 0];
         self.queue
             .write_buffer(&self.range, 0, bytemuck::cast_slice(&words));
         let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
@@ -420,7 +433,7 @@ impl Gpu {
 
     /// Whether the device turns subnormals into zeros even when it only copies them.
     fn flushes_copies(&self) -> bool {
-        let copy = self.pipeline("bitcast<u32>(x)");
+        let copy = self.pipeline(ANY, "bitcast<u32>(x)");
         [1, 0x007f_ffff, 0x8000_0001]
             .iter()
             .any(|bits| self.one(&copy, *bits) != *bits)
@@ -441,12 +454,12 @@ impl Gpu {
 fn entry_point(expression: &str) -> String {
     format!(
         "
-struct Range {{ first: u32, stride: u32, count: u32, unused: u32 }}
-@group(0) @binding(0) var<uniform> range: Range;
+struct Params {{ first: u32, stride: u32, count: u32, unused: u32, one: f32, unit: f32 }}
+@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> output: array<u32>;
 @compute @workgroup_size(64) fn sweep(@builtin(global_invocation_id) gid: vec3<u32>) {{
-    if gid.x >= range.count {{ return; }}
-    let x = bitcast<f32>(range.first + gid.x * range.stride);
+    if gid.x >= params.count {{ return; }}
+    let x = bitcast<f32>(params.first + gid.x * params.stride);
     output[gid.x] = {expression};
 }}
 "
@@ -527,7 +540,7 @@ fn results_on_the_device_are_within_their_bounds() {
     // A device may turn a subnormal into zero even when it is only copied; then none of these
     // functions can return one, nor see one, and that much is excused below.
     let flushes = gpu.flushes_copies();
-    let arithmetic = gpu.pipeline("bitcast<u32>(x * 0.5)");
+    let arithmetic = gpu.pipeline(ANY, "bitcast<u32>(x * 0.5)");
     println!(
         "subnormals: {} when copied, {} in arithmetic",
         if flushes {
@@ -547,9 +560,12 @@ fn results_on_the_device_are_within_their_bounds() {
         "{:<17} {:>6} {:>10}  {:<46} {:>9} {:>9} {:>7}",
         "function", "bound", "inputs", "max ULP, worst input", "=unfused", "=fused", "s"
     );
-    for function in &all() {
+    let functions = all();
+    let of_each = |(who, target)| functions.iter().map(move |f| (f, who, target));
+    for (function, who, target) in TARGETS.into_iter().flat_map(of_each) {
         let started = Instant::now();
-        let pipeline = gpu.pipeline(&format!("bitcast<u32>({}(x))", function.promise.wgsl));
+        let expression = format!("bitcast<u32>({}(x))", function.promise.wgsl);
+        let pipeline = gpu.pipeline(target, &expression);
         let stride = if exhaustive(function.promise.wgsl) {
             1
         } else {
@@ -562,7 +578,7 @@ fn results_on_the_device_are_within_their_bounds() {
             same,
         } = sweep(&gpu, function, &pipeline, stride, flushes);
         println!(
-            "{:<17} {:>6.2} {:>10}  {worst} {:>8.3}% {:>8.3}% {:>7.1}",
+            "{:<17} {:>6.2} {:>10}  {worst} {:>8.3}% {:>8.3}% {:>7.1} {who}",
             function.promise.wgsl,
             function.promise.bound,
             inputs,
@@ -618,7 +634,7 @@ fn a_wrong_function_exceeds_its_bound() {
         let found = sweep(
             &gpu,
             function,
-            &gpu.pipeline(&wrong),
+            &gpu.pipeline(ANY, &wrong),
             65_537,
             gpu.flushes_copies(),
         );
@@ -632,7 +648,7 @@ fn a_wrong_function_exceeds_its_bound() {
         let found = sweep(
             &gpu,
             function,
-            &gpu.pipeline(&wrong),
+            &gpu.pipeline(ANY, &wrong),
             65_537,
             gpu.flushes_copies(),
         );
@@ -705,16 +721,16 @@ fn bit_tests_and_non_finite_constants_work_on_the_device() {
         ("is_finite", f32::is_finite),
     ];
     for (name, expected) in tests {
-        let pipeline = gpu.pipeline(&format!("select(0u, 1u, {name}(x))"));
+        let pipeline = gpu.pipeline(ANY, &format!("select(0u, 1u, {name}(x))"));
         for bits in inputs.clone() {
             let got = gpu.one(&pipeline, bits) == 1;
             let expected = expected(f32::from_bits(bits));
             assert_eq!(got, expected, "{name}(0x{bits:08x}) on {}", gpu.name);
         }
     }
-    let inf = gpu.one(&gpu.pipeline("bitcast<u32>(inf_f32())"), 0);
+    let inf = gpu.one(&gpu.pipeline(ANY, "bitcast<u32>(inf_f32())"), 0);
     assert_eq!(inf, INF, "inf_f32() on {}", gpu.name);
-    let nan = gpu.one(&gpu.pipeline("bitcast<u32>(nan_f32())"), 0);
+    let nan = gpu.one(&gpu.pipeline(ANY, "bitcast<u32>(nan_f32())"), 0);
     assert!(
         f32::from_bits(nan).is_nan(),
         "nan_f32() is 0x{nan:08x} on {}",
@@ -725,11 +741,14 @@ fn bit_tests_and_non_finite_constants_work_on_the_device() {
 /// Needs no device: a mistake in the text of the library shows with its line.
 #[test]
 fn the_library_is_wgsl_and_calls_no_inexact_built_in() {
-    let source = format!("{}{}", LIBRARY.concat(), entry_point("0u"));
-    if let Err(error) = naga::front::wgsl::parse_str(&source) {
-        panic!("{}", error.emit_to_string(&source));
+    let library = LIBRARY.concat();
+    for (_, target) in TARGETS {
+        let source = format!("{library}{target}{}", entry_point("0u"));
+        if let Err(error) = naga::front::wgsl::parse_str(&source) {
+            panic!("{}", error.emit_to_string(&source));
+        }
     }
-    let code = LIBRARY.concat();
+    let code = library + TARGETS[0].1 + TARGETS[1].1;
     let code = code
         .lines()
         .map(|line| line.split("//").next().unwrap_or_default());

@@ -1,4 +1,4 @@
-// exp(x) for float32. Needs float.wgsl.
+// exp(x) for float32. Needs float.wgsl and target.wgsl.
 //
 // Why not the built-in: WGSL lets it be wrong by 3 + 2|x| units in the last place (ULP).
 //
@@ -20,9 +20,9 @@ const LN2_HI: f32 = 0.69314575; // 45426 / 65536
 const LN2_LO: f32 = 1.4286068e-6; // ln 2 - LN2_HI
 const ROUND: f32 = 12582912.0; // 1.5 * 2^23
 
-// exp(a) for -104 <= a <= 89, as bits: four at a time, so that none waits for the steps of another.
+// exp(a) for -87 <= a <= 89, as bits: four at a time, so that none waits for the steps of another.
 // From 2^128 on the bits are INF_BITS or more.
-fn exp_bits4(a: vec4<f32>) -> vec4<u32> {
+fn exp_normal_bits4(a: vec4<f32>) -> vec4<u32> {
     // Next to ROUND neighbouring floats are 1 apart, so this sum rounds a / ln 2 to an integer,
     // which is also in its low bits.
     let sum = rounded4(a * LOG2_E + ROUND);
@@ -37,11 +37,17 @@ fn exp_bits4(a: vec4<f32>) -> vec4<u32> {
         + (r * 0.16666666 + 0.5);
     // Small terms first, so that their roundings stay small: 1 + (r_hi + (r^2 q - r_lo)). Unfenced,
     // one driver tried regroups this to (r_hi - r_lo) + r^2 q and loses 0.17 ULP. In [0.70, 1.42].
-    let s = rounded4(r_hi + rounded4(r2 * q - r_lo));
+    let s = rounded4(r_hi + rounded_apart4(r2 * q - r_lo));
     let p = bitcast<vec4<u32>>(1.0 + s);
 
     // The other bits of the sum are shifted out.
-    let normal = p + (bitcast<vec4<u32>>(sum) << vec4<u32>(23u));
+    return p + (bitcast<vec4<u32>>(sum) << vec4<u32>(23u));
+}
+
+// The same for -104 <= a <= 89. Of a subnormal result the exponent field above is below zero, as
+// an integer.
+fn exp_bits4(a: vec4<f32>) -> vec4<u32> {
+    let normal = exp_normal_bits4(a);
     // Subnormal: 2^149 times the result is a normal number, and the float of its integer part is
     // the result's bits. Added to 2^23 it is rounded to that integer.
     let scaled = bitcast<vec4<f32>>(normal + vec4<u32>(149u << 23u));

@@ -1,4 +1,5 @@
-// log(x) and log1p(x) = log(1 + x) for float32. Needs float.wgsl, and LN2_HI, LN2_LO of exp.wgsl.
+// log(x) and log1p(x) = log(1 + x) for float32. Needs float.wgsl, target.wgsl, and LN2_HI, LN2_LO
+// of exp.wgsl.
 //
 // Why not the built-ins: WGSL's log may be wrong by 2^-21 near 1, where log(x) itself goes to zero,
 // and WGSL has no log1p.
@@ -26,7 +27,7 @@ fn log_kernel4(f: vec4<f32>, k: vec4<f32>) -> vec4<f32> {
     p = p * f - 0.25000164;
     p = p * f + 0.3333334;
     // k LN2_HI is exact (see exp.wgsl), so only the last two additions round noticeably.
-    let tail = rounded4(f2 * (p * f - 0.5) + k * LN2_LO);
+    let tail = rounded_apart4(f2 * (p * f - 0.5) + k * LN2_LO);
     return k * LN2_HI + rounded4(f + tail);
 }
 
@@ -42,17 +43,22 @@ struct Reduced4 {
     k: vec4<i32>,
 }
 
+// Of a normal number.
+fn log_normal_reduced4(x: vec4<f32>) -> Reduced4 {
+    let bits = bitcast<vec4<u32>>(x);
+    let k = log_exponent4(bits);
+    let m = bitcast<vec4<f32>>(bitcast<vec4<i32>>(bits) - (k << vec4<u32>(23u))); // in [3/4, 3/2)
+    return Reduced4(rounded4(m - 1.0), k);
+}
+
 fn log_reduced4(x: vec4<f32>) -> Reduced4 {
     let bits = bitcast<vec4<u32>>(x);
     // A subnormal is fraction * 2^-149, and its bits are the fraction: as a number of its own that
     // is exact, and normal. Arithmetic on the subnormal itself might flush it.
     let subnormal = bits < vec4<u32>(0x00800000u);
     let fraction = bitcast<vec4<u32>>(vec4<f32>(bitcast<vec4<i32>>(bits)));
-    let scaled = select(bits, fraction, subnormal);
-
-    let k = log_exponent4(scaled);
-    let m = bitcast<vec4<f32>>(bitcast<vec4<i32>>(scaled) - (k << vec4<u32>(23u))); // in [3/4, 3/2)
-    return Reduced4(rounded4(m - 1.0), k - select(vec4<i32>(0), vec4<i32>(149), subnormal));
+    let reduced = log_normal_reduced4(bitcast<vec4<f32>>(select(bits, fraction, subnormal)));
+    return Reduced4(reduced.f, reduced.k - select(vec4<i32>(0), vec4<i32>(149), subnormal));
 }
 
 // log(x) for x > 0, infinity too. What it makes of other numbers does not count.
@@ -92,7 +98,7 @@ fn log1p_above_minus_one4(x: vec4<f32>) -> vec4<f32> {
     // -1 in float32, so stopping at 30 changes nothing and keeps 2^-k a normal number.
     let x_scaled = bitcast<vec4<f32>>(bitcast<vec4<i32>>(x) - (k << vec4<u32>(23u)));
     let power = bitcast<vec4<f32>>((127 - min(k, vec4<i32>(30))) << vec4<u32>(23u));
-    let f = rounded4(x_scaled + rounded4(power - 1.0));
+    let f = rounded4(x_scaled + rounded_apart4(power - 1.0));
     let y = log_kernel4(f, vec4<f32>(k));
 
     // For |x| < 2^-25 log1p(x) rounds to x, and infinity stays: one comparison, since a difference

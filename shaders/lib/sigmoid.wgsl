@@ -1,4 +1,5 @@
-// sigmoid(x) = 1 / (1 + exp(-x)) and log1p(exp(-|x|)) for float32. Needs float, exp and log.
+// sigmoid(x) = 1 / (1 + exp(-x)) and log1p(exp(-|x|)) for float32. Needs float, target, exp
+// and log.
 //
 // With e = exp(-|x|), which lies in [0, 1] and cannot overflow,
 //   sigmoid(x) = 1 / (1 + e)  for x >= 0,      e / (1 + e)  for x < 0.
@@ -14,7 +15,7 @@ fn upper_half4(x: vec4<f32>) -> vec4<f32> {
 // 1 / (1 + e) for 0 <= e <= 1, within 0.51 ULP of the given e whatever the built-in division does.
 fn reciprocal_of_one_plus4(e: vec4<f32>) -> vec4<f32> {
     let sum = rounded4(1.0 + e);
-    let lost = e - rounded4(sum - 1.0); // what rounding the sum left out, exactly
+    let lost = e - rounded_apart4(sum - 1.0); // what rounding the sum left out, exactly
     let r = upper_half4(1.0 / sum); // relative error below 2^-10
     // remainder = 1 - (1 + e) r, in parts that are exact or negligible
     let sum_hi = upper_half4(sum);
@@ -22,6 +23,13 @@ fn reciprocal_of_one_plus4(e: vec4<f32>) -> vec4<f32> {
     let remainder = rounded4(1.0 - sum_hi * r) - sum_lo * r;
     // 1 / (1 + e) = r / (1 - remainder) = r (1 + remainder + remainder^2 + ...)
     return r + rounded4(r * (remainder + remainder * remainder));
+}
+
+// For |x| <= 20: exp(-20) and all above is normal, and far from 2^-30.
+fn sigmoid_near_zero4(x: vec4<f32>) -> vec4<f32> {
+    let e = bitcast<vec4<f32>>(exp_normal_bits4(-abs(x)));
+    let negative = bitcast<vec4<u32>>(x) >= vec4<u32>(SIGN_BIT);
+    return select(vec4<f32>(1.0), e, negative) * reciprocal_of_one_plus4(e);
 }
 
 fn sigmoid_4(x: vec4<f32>) -> vec4<f32> {

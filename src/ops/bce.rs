@@ -6,12 +6,12 @@
 
 use super::Family;
 use super::map::{Map, REAL, Row, UNIT, shapes_for};
-use super::shader_lib::{EXP, FLOAT, LOG};
+use super::shader_lib::{EXP, FLOAT, LOG, TARGET};
 use crate::error::Result;
 use crate::graph::{Cotangent, Graph, NodeId, Sample};
 
 const SOURCE: &str = include_str!("../../shaders/bce.wgsl");
-const LIBS: &[&str] = &[FLOAT, EXP, LOG];
+const LIBS: &[&str] = &[FLOAT, TARGET, EXP, LOG];
 
 /// This file's ops.
 pub static FAMILY: Family = Family {

@@ -7,14 +7,14 @@
 
 use super::Family;
 use super::map::{Map, REAL, Row, shapes_for};
-use super::shader_lib::{EXP, FLOAT, LOG, SIGMOID};
+use super::shader_lib::{EXP, FLOAT, LOG, SIGMOID, TARGET};
 use super::sigmoid::sigmoid;
 use super::softplus::softplus;
 use crate::error::Result;
 use crate::graph::{Cotangent, Graph, NodeId, Sample};
 
 const SOURCE: &str = include_str!("../../shaders/bce_with_logits.wgsl");
-const LIBS: &[&str] = &[FLOAT, EXP, LOG, SIGMOID];
+const LIBS: &[&str] = &[FLOAT, TARGET, EXP, LOG, SIGMOID];
 
 /// This file's ops.
 pub static FAMILY: Family = Family {

@@ -3,9 +3,14 @@
 
 /// Bitwise tests for NaN and infinity, and both as values.
 pub const FLOAT: &str = include_str!("../../shaders/lib/float.wgsl");
-/// `exp_f32`; needs [`FLOAT`].
+/// `rounded`, and whether shortcuts are worth their tests, as suits every target.
+pub const TARGET: &str = include_str!("../../shaders/lib/target.wgsl");
+/// The same as suits a GPU: to be put in the place of [`TARGET`], in a kernel that has
+/// `params.one`.
+pub const TARGET_GPU: &str = include_str!("../../shaders/lib/target_gpu.wgsl");
+/// `exp_f32`; needs [`FLOAT`] and [`TARGET`].
 pub const EXP: &str = include_str!("../../shaders/lib/exp.wgsl");
-/// `log_f32` and `log1p_f32`; needs [`FLOAT`] and [`EXP`].
+/// `log_f32` and `log1p_f32`; needs [`FLOAT`], [`TARGET`] and [`EXP`].
 pub const LOG: &str = include_str!("../../shaders/lib/log.wgsl");
 /// `sigmoid_f32` and `softplus_neg_abs`; needs [`EXP`] and [`LOG`].
 pub const SIGMOID: &str = include_str!("../../shaders/lib/sigmoid.wgsl");

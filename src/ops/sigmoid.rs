@@ -2,12 +2,12 @@
 
 use super::Family;
 use super::map::{Map, REAL, Row, UNIT, shapes_for};
-use super::shader_lib::{EXP, FLOAT, LOG, SIGMOID};
+use super::shader_lib::{EXP, FLOAT, LOG, SIGMOID, TARGET};
 use crate::error::Result;
 use crate::graph::{Cotangent, Graph, NodeId, Sample};
 
 const SOURCE: &str = include_str!("../../shaders/sigmoid.wgsl");
-const LIBS: &[&str] = &[FLOAT, EXP, LOG, SIGMOID];
+const LIBS: &[&str] = &[FLOAT, TARGET, EXP, LOG, SIGMOID];
 
 /// This file's ops.
 pub static FAMILY: Family = Family {

@@ -2,7 +2,7 @@
 
 use super::Family;
 use super::map::{Map, REAL, Row, shapes_for};
-use super::shader_lib::{EXP, FLOAT, LOG, SIGMOID};
+use super::shader_lib::{EXP, FLOAT, LOG, SIGMOID, TARGET};
 use crate::error::Result;
 use crate::graph::{Cotangent, Graph, NodeId, Sample};
 
@@ -28,7 +28,7 @@ static SOFTPLUS: Row = Row {
     name: "softplus",
     inputs: &["x"],
     source: SOURCE,
-    libs: &[FLOAT, EXP, LOG, SIGMOID],
+    libs: &[FLOAT, TARGET, EXP, LOG, SIGMOID],
     eval: |x, _| softplus(x[0]),
     magnitude: |x, _| softplus(x[0]),
     ulps: 4.0,

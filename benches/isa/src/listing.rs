@@ -77,6 +77,65 @@ impl Listing {
         loops
     }
 
+    /// Instructions on the shortest way through a loop that makes most of its loads: what
+    /// a turn takes where no rare case is met. A loop within it is gone through once, and
+    /// of an `if` with an `else`, which both have a branch past them for when no lane takes
+    /// them, one is.
+    pub fn shortest_turn(&self, range: &Range<usize>) -> usize {
+        // For each place, from the last: the loads and instructions that are left.
+        type Left = Option<(usize, usize)>;
+        let better = |a: Left, b: Left| match (a, b) {
+            (Some((loads, length)), Some(other)) => {
+                let fewer = std::cmp::Reverse;
+                match (loads, fewer(length)) >= (other.0, fewer(other.1)) {
+                    true => a,
+                    false => b,
+                }
+            }
+            (a, b) => a.or(b),
+        };
+        let mut left: Vec<Left> = vec![None; range.end + 1];
+        let loops = self.loops();
+        // The first branch of a loop, to what is behind it.
+        let leaves_at_once = |at: usize, to: usize| {
+            let inner = |l: &&Range<usize>| range.start < l.start && l.contains(&at) && to >= l.end;
+            let no_branch = |l: &Range<usize>| {
+                let before = &self.code[l.start..at];
+                before.iter().all(|i| i.target().is_none())
+            };
+            loops.iter().filter(inner).any(no_branch)
+        };
+        for at in range.clone().rev() {
+            let instruction = &self.code[at];
+            let label = instruction.target();
+            let ahead = match label.and_then(|label| self.labels.get(label)) {
+                Some(&to) if to == range.start => Some((0, 0)),
+                Some(&to) if to > at && to + 2 < range.end && self.is_else(to) => {
+                    left[to + 2].map(|(loads, length)| (loads, length + 2))
+                }
+                Some(&to) if to > at && to < range.end && !leaves_at_once(at, to) => left[to],
+                _ => None,
+            };
+            let next = match instruction.goes_on() {
+                true => left[at + 1],
+                false => None,
+            };
+            let load = usize::from(instruction.kind == Kind::Load);
+            left[at] = better(ahead, next).map(|(loads, length)| (loads + load, length + 1));
+        }
+        left[range.start].map_or(range.len(), |(_, length)| length)
+    }
+
+    /// Whether the lanes change here to those that were left out, for an `else`.
+    fn is_else(&self, at: usize) -> bool {
+        let turns = |i: &Instruction| {
+            let names = ["s_andn2_b", "s_and_not1_b"];
+            names.iter().any(|name| i.name.starts_with(name)) && i.operands.starts_with("exec")
+        };
+        let skips = |i: &Instruction| i.name == "s_cbranch_execz";
+        self.code.get(at).is_some_and(turns) && self.code.get(at + 1).is_some_and(skips)
+    }
+
     /// The loop of most instructions, of those that read memory and hold no other that
     /// does. (One within it that reads nothing belongs to its work: in a row program that
     /// is the loss, whose loop takes one turn for a class.) Where no loop reads memory,
@@ -114,6 +173,12 @@ impl Instruction {
     fn target(&self) -> Option<&str> {
         let jumps = self.name.starts_with("s_branch") || self.name.starts_with("s_cbranch");
         jumps.then_some(self.operands.as_str())
+    }
+
+    /// Whether the instruction below it may be the next one.
+    fn goes_on(&self) -> bool {
+        let leaves = ["s_branch", "s_endpgm", "s_setpc"];
+        !leaves.iter().any(|name| self.name.starts_with(name))
     }
 
     /// Whether it goes to a place that the text does not tell: a loop that ends so is
@@ -188,6 +253,42 @@ mod tests {
         let listing =
             Listing::parse("BB1:\n\tv_nop\n\ts_cbranch_scc1 BB1\nBB2:\n\tv_nop\n\ts_branch BB1\n");
         assert_eq!(listing.loops(), std::iter::once(0..4).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_shortest_turn_leaves_out_what_is_rare_and_no_load() {
+        let turn = |text: &str| {
+            let listing = Listing::parse(text);
+            let range = listing.hottest().unwrap();
+            (range.len(), listing.shortest_turn(&range))
+        };
+        // Past all: an empty turn. Through the loads: one of two ways, or a loop in one.
+        let text = "BB1:\n\ts_cbranch_execz BB9\n\tglobal_load_dword v0, v[2:3], off\n\
+            \ts_cbranch_vccz BB5\nBB3:\n\tv_nop\n\tv_nop\n\ts_cbranch_scc1 BB3\n\ts_branch BB7\n\
+            BB5:\n\tv_nop\nBB7:\n\tglobal_load_dword v1, v[2:3], off\nBB9:\n\ts_cbranch_scc0 BB1\n\
+            \ts_endpgm\n";
+        assert_eq!(turn(text), (10, 6));
+        // The short way without a load is none.
+        let text = text.replace("BB5:\n\tv_nop\n", "BB5:\n");
+        assert_eq!(turn(&text), (9, 5));
+        let text = text.replace(
+            "\tv_nop\n\tv_nop",
+            "\tv_nop\n\tglobal_load_dword v5, v[2:3], off",
+        );
+        let range = 0..9;
+        assert_eq!(Listing::parse(&text).shortest_turn(&range), 9);
+        // Of an `if` of three instructions with an `else` of two, the `else`.
+        let text = "BB1:\n\tglobal_load_dword v0, v[2:3], off\n\ts_cbranch_execz BB3\nBB2:\n\tv_nop\n\
+            \tv_nop\n\tv_nop\nBB3:\n\ts_andn2_b64 exec, s[4:5], exec\n\ts_cbranch_execz BB5\nBB4:\n\
+            \tv_nop\n\tv_nop\nBB5:\n\ts_cbranch_scc0 BB1\n";
+        assert_eq!(turn(text), (10, 7));
+        // A loop that asks at its head whether to end, and can only later.
+        let text = "BB1:\n\tglobal_load_dword v0, v[2:3], off\nBB2:\n\ts_cmp_eq_i32 s0, 0\n\
+            \ts_cbranch_scc1 BB4\n\tv_nop\n\ts_cbranch_vccz BB4\n\ts_branch BB2\nBB4:\n\
+            \ts_cbranch_scc0 BB1\n";
+        assert_eq!(turn(text), (7, 6));
+        // Nothing but the way back.
+        assert_eq!(turn("BB5:\n\ts_branch BB5\n"), (1, 1));
     }
 
     #[test]

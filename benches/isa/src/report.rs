@@ -13,8 +13,9 @@ pub const LEGEND: &str = "\
 spills: vector registers that were stored to memory; LDS: bytes of workgroup memory; scratch:
 bytes of memory for registers and arrays, a subgroup; waves: subgroups that a SIMD holds at once;
 lanes: invocations of a subgroup. The loop is the innermost one that reads memory, of most
-instructions, each counted once, whatever branch or inner loop it stands in. fma: float multiply-adds; mul/add: other float products and
-sums; special: transcendental functions, reciprocals, conversions; vector: all else that is done
+instructions, each counted once, whatever branch or inner loop it stands in; a row: on the
+shortest way through it that makes all loads. fma: float multiply-adds; mul/add: other float
+products and sums; special: transcendental functions, reciprocals, conversions; vector: all else that is done
 for each lane; scalar: what is done once a subgroup. load to wait: instructions from a load to the
 first wait for it, for the load with fewest and for that with most; fma and mul/add among them.";
 
@@ -237,6 +238,7 @@ mod tests {
                 load: 3,
                 ..Counts::default()
             },
+            shortest_turn: 41,
             multiply_add_share: Some(0.623),
             instructions_a_row: Some(10.25),
             overlap: Some(overlap),

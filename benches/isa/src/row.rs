@@ -42,7 +42,9 @@ pub struct Loop {
     pub counts: Counts,
     /// The share of multiply-adds in a product of matrices.
     pub multiply_add_share: Option<f64>,
-    /// Instructions for a row of the batch in a row program.
+    /// Instructions on the shortest way through it ([`Listing::shortest_turn`]).
+    pub shortest_turn: usize,
+    /// Those for a row of the batch in a row program.
     pub instructions_a_row: Option<f64>,
     /// From its loads to the first waits for them.
     pub overlap: Option<Overlap>,
@@ -60,15 +62,17 @@ impl Row {
         }
         let count = |code: &[Instruction]| Counts::of(code.iter().map(|i| i.kind));
         let hottest = listing.hottest().map(|range| {
+            let shortest_turn = listing.shortest_turn(&range);
             let code = &listing.code[range];
             let (length, counts) = (code.len(), count(code));
             Loop {
                 instructions: length,
                 counts,
+                shortest_turn,
                 multiply_add_share: works::is_product(&kernel.entry)
                     .then(|| counts.multiply_add as f64 / length as f64),
                 instructions_a_row: works::rows_a_turn(&kernel.entry)
-                    .map(|rows| length as f64 / rows as f64),
+                    .map(|rows| shortest_turn as f64 / rows as f64),
                 overlap: Overlap::of(code, stores_count),
             }
         });

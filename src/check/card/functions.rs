@@ -1,7 +1,7 @@
 //! What is promised of each elementary function of `shaders/lib/`:
 //! docs/NUMERICS.md has the same figures (tested).
 
-use crate::ops::shader_lib::{EXP, FLOAT, LOG, SIGMOID};
+use crate::ops::shader_lib::{EXP, FLOAT, LOG, SIGMOID, TARGET};
 
 /// One function of the library and all that is known about it.
 pub struct Function {
@@ -22,7 +22,7 @@ pub struct Function {
 
 /// The WGSL of all of them.
 pub fn source() -> String {
-    [FLOAT, EXP, LOG, SIGMOID].concat()
+    [FLOAT, TARGET, EXP, LOG, SIGMOID].concat()
 }
 
 const NAN: u32 = 0x7fc0_0000;

@@ -13,6 +13,12 @@ use crate::shape::Shape;
 pub(super) const PART: [&str; 4] = ["x", "y", "z", "w"];
 
 /// What the elements of each value are called.
+/// What a row adds to a sum.
+pub(super) enum Term {
+    Value(String),
+    Product(String, String),
+}
+
 pub(super) struct Elements<'g> {
     graph: &'g Graph,
     /// Whether the elements of values by row are those of four rows.
@@ -90,15 +96,17 @@ impl<'g> Elements<'g> {
     }
 
     /// What a row adds to element `e` of a sum over the batch.
-    pub fn summed(&self, m: &Member, e: usize) -> String {
+    pub fn summed(&self, m: &Member, e: usize) -> Term {
         let node = self.node(m.node);
         let at = unravel(e, node.shape.dims());
         match &m.act {
-            Act::Sum { axes, .. } => self.added(&self.terms(node.inputs[0], axes, &at)),
+            Act::Sum { axes, .. } => {
+                Term::Value(self.added(&self.terms(node.inputs[0], axes, &at)))
+            }
             // The search takes nothing else but products of two matrices.
             _ => {
-                let left = &self.row_of(node.inputs[0])[at[0]];
-                format!("{left} * {}", self.row_of(node.inputs[1])[at[1]])
+                let of = |input: usize| self.row_of(node.inputs[input])[at[input]].clone();
+                Term::Product(of(0), of(1))
             }
         }
     }

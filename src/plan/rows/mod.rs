@@ -179,8 +179,9 @@ impl RowProgram {
             schedule.blocks,
             usize::from(only),
             0,
-            0,
-            0,
+            // `one` and `unit`, of which only GPUs make use.
+            1.0_f32.to_bits() as usize,
+            1.0_f32.to_bits() as usize,
             0,
         ];
         let mut params: Vec<u32> = head.iter().map(|&w| w as u32).collect();

@@ -10,16 +10,17 @@ mod entry;
 
 use std::collections::HashMap;
 
-use super::elements::{Elements, PART};
+use super::elements::{Elements, PART, Term};
 use super::region::{Act, MOST_SUMS, Member, Region};
 use super::schedule::Lanes;
 use crate::graph::{Graph, NodeId, image};
-use crate::ops::shader_lib::{DIVIDE, GRID};
+use crate::ops::shader_lib::{DIVIDE, GRID, TARGET, TARGET_GPU};
 use crate::plan::fence::{fence, fence4};
 use crate::plan::wgsl;
 use crate::shape::Shape;
 
 const FOUR: &str = include_str!("../../../shaders/rows/four.wgsl");
+const PRODUCTS: &str = include_str!("../../../shaders/rows/products.wgsl");
 const SUBGROUP: &str = include_str!("../../../shaders/rows/subgroup.wgsl");
 
 /// Work for one row (see [`Region::work`]) up to which four rows are carried side by
@@ -163,6 +164,12 @@ impl<'g> Writer<'g> {
         self.elements.row_size(id)
     }
 
+    /// Whether products are added to a sum one by one, where a multiply-add is one step.
+    /// Drivers in software rather wait for fewer steps one after the other.
+    fn adds_products(&self) -> bool {
+        !self.software && !self.single && !self.ragged
+    }
+
     /// What an element of a value by row is.
     fn element(&self) -> &'static str {
         if self.single { "f32" } else { "vec4<f32>" }
@@ -192,8 +199,14 @@ impl<'g> Writer<'g> {
         self.put("    only: u32,");
         self.put("    // Always 0, which a compiler does not know.");
         self.put("    zero: u32,");
-        self.put("    unused_a: u32,");
-        self.put("    unused_b: u32,");
+        if self.software {
+            self.put("    unused_a: u32,");
+            self.put("    unused_b: u32,");
+        } else {
+            self.put("    // Always 1, both, which a compiler does not know either.");
+            self.put("    one: f32,");
+            self.put("    unit: f32,");
+        }
         self.put("    unused_c: u32,");
         let fours = MOST_SUMS / 4;
         self.put(&format!("    place: array<vec4<u32>, {fours}>,"));
@@ -225,8 +238,12 @@ impl<'g> Writer<'g> {
             Act::Map(call) => Some(wgsl::files_of(call)),
             _ => None,
         });
+        let suited = |file| match file {
+            TARGET if !self.software => TARGET_GPU,
+            file => file,
+        };
         let all = [GRID, DIVIDE].into_iter().chain(called.flatten());
-        self.text.push_str(&wgsl::files(all));
+        self.text.push_str(&wgsl::files(all.map(suited)));
     }
 
     /// The function that adds up the sums of all lanes: in a fixed order, a tree.
@@ -320,6 +337,10 @@ impl<'g> Writer<'g> {
             self.text.push_str(&fence4("params.zero"));
             self.put("");
             self.text.push_str(FOUR);
+            if self.adds_products() {
+                self.put("");
+                self.text.push_str(PRODUCTS);
+            }
             if !self.images.is_empty() {
                 self.put("");
                 self.put("// Where texel i of an image is: four floats that follow each other.");
@@ -554,14 +575,22 @@ impl<'g> Writer<'g> {
     /// What a row adds to a sum over the batch.
     fn sum(&mut self, m: &Member, place: usize) {
         for e in 0..self.shape(m.node).numel() {
-            let mut term = self.elements.summed(m, e);
+            let sum = format!("block[{}]", place + e);
+            let mut term = match self.elements.summed(m, e) {
+                Term::Product(a, b) if self.adds_products() => {
+                    self.put(&format!("    {sum} = with_products({sum}, {a}, {b});"));
+                    continue;
+                }
+                Term::Product(a, b) => format!("{a} * {b}"),
+                Term::Value(term) => term,
+            };
             if self.ragged {
                 term = format!("select(vec4<f32>(), {term}, live)");
             }
             if !self.single {
                 term = format!("added({term})");
             }
-            self.put(&format!("    block[{}] += {term};", place + e));
+            self.put(&format!("    {sum} += {term};"));
         }
     }
 }
