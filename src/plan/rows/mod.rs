@@ -148,7 +148,13 @@ impl RowProgram {
         let images = images(graph, region, target, replicas);
         let lanes = schedule.lanes;
         let forms = [ragged, target.software];
-        let text = text::write(graph, region, lanes, forms, shared, &images, replicas);
+        let walk = text::Walk {
+            lanes,
+            block: schedule.block,
+            blocks: schedule.blocks,
+            replicas,
+        };
+        let text = text::write(graph, region, walk, forms, shared, &images);
 
         let mut place = Vec::with_capacity(count);
         let mut divisor = Vec::with_capacity(count);

@@ -5,8 +5,10 @@ use crate::graph::Target;
 
 /// Rows of one load.
 pub const ROWS: usize = 4;
-/// Quads (four rows each) whose terms are added in a row.
-pub const QUADS: usize = 4;
+/// Quads (four rows each) whose terms are added in a row, at most: in software, ...
+const QUADS: usize = 4;
+/// ... and on a GPU, whose blocks are longer only where it is busy without that.
+const MOST_QUADS: usize = 16;
 /// Parts that one workgroup of the finishing kernel in software adds up; CHUNK and
 /// BLOCK of `shaders/rows/finish.wgsl`.
 pub const CHUNK: usize = 256;
@@ -16,8 +18,8 @@ const TREE_LANES: usize = 128;
 /// Workgroups that keep the processors of a driver in software busy.
 const FEW: usize = 16;
 /// Workgroups that keep a GPU busy: several for each of its cores. (An H200, 2^22 rows of
-/// 4-2-1, a step with its answer: 512 of 128 lanes 94 us, 2048 of them 99; 2048 of 64
-/// lanes 97; 1024 of 256 lanes 106.)
+/// 4-2-1 in blocks of four, a step with its answer: 512 of 128 lanes 94 us, 2048 of them
+/// 99; 2048 of 64 lanes 97; 1024 of 256 lanes 106.)
 const MANY: usize = 512;
 #[cfg(test)]
 const FINISH_BLOCK: usize = 16;
@@ -36,7 +38,9 @@ pub struct Lanes {
 pub struct Schedule {
     pub lanes: Lanes,
     pub quads: usize,
-    /// Blocks of [`QUADS`] quads that each invocation takes.
+    /// Quads whose terms an invocation adds in a row: a block.
+    pub block: usize,
+    /// Blocks that each invocation takes.
     pub blocks: usize,
     pub workgroups: usize,
     /// Whether a workgroup adds up the parts of each sum; otherwise
@@ -53,19 +57,23 @@ impl Schedule {
         // each workgroup takes enough rows to be worth its start.
         let alone = if target.software { 16 } else { 1 };
         let blocks_alone = quads.div_ceil(lanes.count * QUADS).max(1);
-        let blocks = if blocks_alone <= alone {
-            blocks_alone
+        let (block, blocks) = if blocks_alone <= alone {
+            (QUADS.min(quads.div_ceil(lanes.count)), blocks_alone)
         } else if target.software {
             // Starting a workgroup takes half a microsecond.
-            blocks_alone.div_ceil(FEW).clamp(4, 32)
+            (QUADS, blocks_alone.div_ceil(FEW).clamp(4, 32))
         } else {
-            blocks_alone.div_ceil(MANY).clamp(1, 32)
+            let each = quads.div_ceil(lanes.count * MANY);
+            let blocks = each.div_ceil(MOST_QUADS).min(32);
+            (each.div_ceil(blocks).min(MOST_QUADS), blocks)
         };
+        let block = block.max(1);
         Schedule {
             lanes,
             quads,
+            block,
             blocks,
-            workgroups: quads.div_ceil(lanes.count * QUADS * blocks).max(1),
+            workgroups: quads.div_ceil(lanes.count * block * blocks).max(1),
             // A GPU waits long for each load, and has other invocations to do meanwhile.
             tree: !target.software,
         }
@@ -87,7 +95,7 @@ impl Schedule {
     #[cfg(test)]
     fn depth(&self) -> usize {
         let quads = self.quads.div_ceil(self.lanes.count);
-        let block = ROWS * QUADS.min(quads) - 1;
+        let block = ROWS * self.block.min(quads) - 1;
         let lanes = self.lanes.count.min(self.quads).max(1);
         let tree = lanes.next_power_of_two().ilog2() as usize;
         let finish: usize = self
@@ -169,9 +177,9 @@ mod tests {
         for target in targets() {
             for rows in [1, 3, 4, 5, 64, 511, 512, 513, 2048, 2049, 65_536, 1 << 22] {
                 let s = Schedule::new(rows, 14, &target);
-                let covered = s.workgroups * s.lanes.count * s.blocks * QUADS * ROWS;
+                let covered = s.workgroups * s.lanes.count * s.blocks * s.block * ROWS;
                 assert!(covered >= rows, "{rows}: {s:?}");
-                let one_less = (s.workgroups - 1) * s.lanes.count * s.blocks * QUADS * ROWS;
+                let one_less = (s.workgroups - 1) * s.lanes.count * s.blocks * s.block * ROWS;
                 assert!(one_less < rows, "{rows}: {s:?}");
             }
         }

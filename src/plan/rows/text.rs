@@ -48,18 +48,28 @@ pub struct SharedAt {
     pub each: usize,
 }
 
-/// Writes the kernel of `region` for workgroups of `lanes`. `ragged` says that
-/// the last four rows are not all there, `software` that a driver in software
-/// compiles it; `shared` says where each shared value is found, `images` which leaves
-/// are read as images. Of several `replicas` each has one workgroup.
+/// Which rows an invocation takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Walk {
+    pub lanes: Lanes,
+    /// Quads whose terms are added in a row.
+    pub block: usize,
+    /// Such blocks.
+    pub blocks: usize,
+    /// Networks, of which each has one workgroup if they are several.
+    pub replicas: usize,
+}
+
+/// Writes the kernel of `region`. `ragged` says that the last four rows are not all
+/// there, `software` that a driver in software compiles it; `shared` says where each
+/// shared value is found, `images` which leaves are read as images.
 pub(super) fn write(
     graph: &Graph,
     region: &Region,
-    lanes: Lanes,
+    walk: Walk,
     [ragged, software]: [bool; 2],
     shared: &[SharedAt],
     images: &[usize],
-    replicas: usize,
 ) -> Text {
     let single = is_long(graph, region, software);
     let mut writer = Writer {
@@ -67,11 +77,12 @@ pub(super) fn write(
         ragged: ragged && !single,
         single,
         software,
-        lanes,
-        ahead: !single && (1..=MOST_AHEAD).contains(&vectors(graph, region, images)),
+        walk,
+        ahead: !single
+            && walk.block * walk.blocks > 1
+            && (1..=MOST_AHEAD).contains(&vectors(graph, region, images)),
         shared,
         images,
-        replicas,
         elements: Elements::new(graph, !single),
         text: String::new(),
     };
@@ -102,14 +113,12 @@ struct Writer<'g> {
     /// Rows are loaded one by one.
     single: bool,
     software: bool,
-    lanes: Lanes,
+    walk: Walk,
     /// The next quad is read while this one is computed.
     ahead: bool,
     shared: &'g [SharedAt],
     /// The leaves that are read as images.
     images: &'g [usize],
-    /// Networks, a workgroup each.
-    replicas: usize,
     elements: Elements<'g>,
     text: String,
 }
@@ -186,7 +195,7 @@ impl<'g> Writer<'g> {
         self.put(&format!(
             "// {ops} ops on every row of the batch, forward and backward."
         ));
-        self.put(&format!("const LANES: u32 = {}u;", self.lanes.count));
+        self.put(&format!("const LANES: u32 = {}u;", self.walk.lanes.count));
         self.put(&format!("const SUMS: u32 = {}u;", sums.max(1)));
         self.put("");
         self.put("struct Params {");
@@ -211,7 +220,7 @@ impl<'g> Writer<'g> {
         let fours = MOST_SUMS / 4;
         self.put(&format!("    place: array<vec4<u32>, {fours}>,"));
         self.put(&format!("    divisor: array<vec4<f32>, {fours}>,"));
-        if self.replicas > 1 {
+        if self.walk.replicas > 1 {
             self.put("    // From a sum of one replica to that of the next.");
             self.put(&format!("    each: array<vec4<u32>, {fours}>,"));
         }
@@ -251,7 +260,7 @@ impl<'g> Writer<'g> {
         self.put("// The sums over the workgroup.");
         self.put("var<private> whole: array<f32, SUMS>;");
         self.put("");
-        if self.lanes.subgroup {
+        if self.walk.lanes.subgroup {
             self.text.push_str(SUBGROUP);
             self.put("");
             self.put("fn sum_lanes(lane: u32) {");
@@ -354,10 +363,16 @@ impl<'g> Writer<'g> {
             self.functions_of_four();
         }
         self.put("");
-        self.put("// The sums of this invocation's rows: of the block at hand, and of all blocks.");
-        self.put("var<private> block: array<f32, SUMS>;");
+        if self.walk.blocks > 1 {
+            self.put(
+                "// The sums of this invocation's rows: of the block at hand, and of all blocks.",
+            );
+            self.put("var<private> block: array<f32, SUMS>;");
+        } else {
+            self.put("// The sums of this invocation's rows.");
+        }
         self.put("var<private> total: array<f32, SUMS>;");
-        if self.replicas > 1 {
+        if self.walk.replicas > 1 {
             self.put("// The network of this workgroup.");
             self.put("var<private> replica: u32;");
         }
@@ -575,7 +590,12 @@ impl<'g> Writer<'g> {
     /// What a row adds to a sum over the batch.
     fn sum(&mut self, m: &Member, place: usize) {
         for e in 0..self.shape(m.node).numel() {
-            let sum = format!("block[{}]", place + e);
+            let of = if self.walk.blocks > 1 {
+                "block"
+            } else {
+                "total"
+            };
+            let sum = format!("{of}[{}]", place + e);
             let mut term = match self.elements.summed(m, e) {
                 Term::Product(a, b) if self.adds_products() => {
                     self.put(&format!("    {sum} = with_products({sum}, {a}, {b});"));

@@ -1,10 +1,9 @@
 //! The entry point of a row program: which rows an invocation takes, what is loaded
 //! and stored for them, and where the sums go.
 
-use super::Writer;
+use super::{Walk, Writer};
 use crate::graph::{Kind, NodeId};
 use crate::plan::rows::elements::PART;
-use crate::plan::rows::schedule::QUADS;
 use crate::plan::stride;
 
 impl Writer<'_> {
@@ -17,9 +16,9 @@ impl Writer<'_> {
         self.put("    @builtin(num_workgroups) count: vec3<u32>,");
         self.put("    @builtin(local_invocation_index) lane: u32,");
         self.put(") {");
-        if self.replicas > 1 {
+        if self.walk.replicas > 1 {
             self.put("    replica = workgroup_index(wid, count);");
-            self.put(&format!("    if (replica >= {}u) {{", self.replicas));
+            self.put(&format!("    if (replica >= {}u) {{", self.walk.replicas));
             self.put("        return;");
             self.put("    }");
             self.put("    let group = 0u;");
@@ -27,55 +26,11 @@ impl Writer<'_> {
             self.put("    let group = workgroup_index(wid, count);");
         }
         self.put("    load_shared();");
-        self.put(
-            "    // Read before any loop: within one, drivers in software fetch a uniform lane by",
-        );
-        self.put("    // lane.");
-        self.put("    let quads = params.quads;");
-        self.put("    let blocks = params.blocks;");
-        if self.ragged || self.single {
-            self.put("    let row_count = params.rows;");
-        }
-        self.put(&format!(
-            "    var quad = group * blocks * {QUADS}u * LANES + lane;"
-        ));
-        if self.ahead {
-            self.put("    let first = min(quad, quads - 1u);");
-            for (name, load) in self.loads_ahead("first") {
-                self.put(&format!("    next_{name} = {load};"));
-            }
-        }
-        self.put(
-            "    // Loops end where they are left: where a condition stands at the head, drivers",
-        );
-        self.put("    // in software run the body once more, for nobody.");
-        self.put("    var b = 0u;");
-        self.put("    loop {");
-        self.put("        var i = 0u;");
-        self.put("        loop {");
-        self.put("            if (quad < quads) {");
-        self.quad();
-        self.put("            }");
-        self.put("            quad += LANES;");
-        self.put("            i += 1u;");
-        self.put(&format!(
-            "            if (i == {QUADS}u || quad >= quads) {{"
-        ));
-        self.put("                break;");
-        self.put("            }");
-        self.put("        }");
-        if !region.sums.is_empty() {
-            self.each_sum(2, &["total[{s}] += block[{s}];", "block[{s}] = 0.0;"]);
-        }
-        self.put("        b += 1u;");
-        self.put("        if (b == blocks || quad >= quads) {");
-        self.put("            break;");
-        self.put("        }");
-        self.put("    }");
+        self.walk();
         if !region.sums.is_empty() {
             self.put("    sum_lanes(lane);");
             self.put("    if (lane == 0u && params.only == 1u) {");
-            let own = match self.replicas {
+            let own = match self.walk.replicas {
                 1 => "",
                 _ => " + params.each[{s} / 4u][{s} % 4u] * replica",
             };
@@ -90,11 +45,83 @@ impl Writer<'_> {
         self.put("}");
     }
 
+    /// The quads of an invocation: one, some in a loop, or blocks of them.
+    fn walk(&mut self) {
+        let Walk { block, blocks, .. } = self.walk;
+        if block * blocks == 1 {
+            self.put("    let quads = params.quads;");
+            if self.ragged || self.single {
+                self.put("    let row_count = params.rows;");
+            }
+            self.put("    let quad = group * LANES + lane;");
+            self.put("    if (quad < quads) {");
+            self.quad(2);
+            self.put("    }");
+            return;
+        }
+        self.put(
+            "    // Read before any loop: within one, drivers in software fetch a uniform lane by",
+        );
+        self.put("    // lane.");
+        self.put("    let quads = params.quads;");
+        if self.ragged || self.single {
+            self.put("    let row_count = params.rows;");
+        }
+        let each = match blocks {
+            1 => format!("{block}u"),
+            _ => {
+                self.put("    let blocks = params.blocks;");
+                format!("blocks * {block}u")
+            }
+        };
+        self.put(&format!("    var quad = group * {each} * LANES + lane;"));
+        if self.ahead {
+            self.put("    let first = min(quad, quads - 1u);");
+            for (name, load) in self.loads_ahead("first") {
+                self.put(&format!("    next_{name} = {load};"));
+            }
+        }
+        self.put(
+            "    // Loops end where they are left: where a condition stands at the head, drivers",
+        );
+        self.put("    // in software run the body once more, for nobody.");
+        if blocks == 1 {
+            self.quads(1);
+            return;
+        }
+        self.put("    var b = 0u;");
+        self.put("    loop {");
+        self.quads(2);
+        self.each_sum(2, &["total[{s}] += block[{s}];", "block[{s}] = 0.0;"]);
+        self.put("        b += 1u;");
+        self.put("        if (b == blocks || quad >= quads) {");
+        self.put("            break;");
+        self.put("        }");
+        self.put("    }");
+    }
+
+    /// The quads of a block.
+    fn quads(&mut self, indent: usize) {
+        let pad = "    ".repeat(indent);
+        let last = self.walk.block;
+        self.put(&format!("{pad}var i = 0u;"));
+        self.put(&format!("{pad}loop {{"));
+        self.put(&format!("{pad}    if (quad < quads) {{"));
+        self.quad(indent + 2);
+        self.put(&format!("{pad}    }}"));
+        self.put(&format!("{pad}    quad += LANES;"));
+        self.put(&format!("{pad}    i += 1u;"));
+        self.put(&format!("{pad}    if (i == {last}u || quad >= quads) {{"));
+        self.put(&format!("{pad}        break;"));
+        self.put(&format!("{pad}    }}"));
+        self.put(&format!("{pad}}}"));
+    }
+
     /// What an index into a value by row takes to be that of the replica's own:
     /// ` + 16u * replica`, in elements or in blocks of four.
     fn own(&self, id: NodeId, unit: usize) -> String {
         let constant = matches!(self.elements.node(id).kind, Kind::Constant(_));
-        if self.replicas == 1 || constant {
+        if self.walk.replicas == 1 || constant {
             return String::new();
         }
         let each = stride(self.shape(id).numel()) / unit;
@@ -102,7 +129,8 @@ impl Writer<'_> {
     }
 
     /// Four rows in a loop: loads, the call, and the stores.
-    fn quad_in_a_loop(&mut self) {
+    fn quad_in_a_loop(&mut self, indent: usize) {
+        let pad = "    ".repeat(indent);
         let region = self.region;
         let mut arguments = Vec::new();
         for (i, &leaf) in region.leaves.iter().enumerate() {
@@ -111,26 +139,28 @@ impl Writer<'_> {
             arguments.extend((0..size).map(|e| format!("leaf{i}[at * {size}u + {e}u{own}]")));
         }
         let call = format!("row({})", arguments.join(", "));
-        self.put("                let end = min(quad * 4u + 4u, row_count);");
-        self.put("                for (var at = quad * 4u; at < end; at += 1u) {");
+        self.put(&format!("{pad}let end = min(quad * 4u + 4u, row_count);"));
+        self.put(&format!(
+            "{pad}for (var at = quad * 4u; at < end; at += 1u) {{"
+        ));
         if region.stores.is_empty() {
-            self.put(&format!("                    {call};"));
+            self.put(&format!("{pad}    {call};"));
         } else {
-            self.put(&format!("                    let r = {call};"));
+            self.put(&format!("{pad}    let r = {call};"));
             let mut first = 0;
             for (i, &id) in region.stores.iter().enumerate() {
                 let size = self.row_size(id);
                 let (place, own) = (store_place(i), self.own(id, 1));
                 for e in 0..size {
                     self.put(&format!(
-                        "                    rows_out[{place} + at * {size}u + {e}u{own}] = r[{}];",
+                        "{pad}    rows_out[{place} + at * {size}u + {e}u{own}] = r[{}];",
                         first + e
                     ));
                 }
                 first += size;
             }
         }
-        self.put("                }");
+        self.put(&format!("{pad}}}"));
     }
 
     /// The vectors of leaf `i` for the quad that is called `quad`: the name of
@@ -160,18 +190,18 @@ impl Writer<'_> {
     }
 
     /// Loads of four rows, the call, and the stores.
-    fn quad(&mut self) {
+    fn quad(&mut self, indent: usize) {
         if self.single {
-            self.quad_in_a_loop();
+            self.quad_in_a_loop(indent);
             return;
         }
         let region = self.region;
-        const PAD: &str = "                ";
+        let pad = "    ".repeat(indent);
         for i in 0..region.leaves.len() {
             let ahead = self.ahead && !self.images.contains(&i);
             for (name, load) in self.loads(i, "quad") {
                 let from = if ahead { format!("next_{name}") } else { load };
-                self.put(&format!("{PAD}let {name} = {from};"));
+                self.put(&format!("{pad}let {name} = {from};"));
             }
         }
         let mut arguments = Vec::new();
@@ -191,7 +221,7 @@ impl Writer<'_> {
         if self.ragged {
             let rows = "vec4<u32>(0u, 1u, 2u, 3u)";
             self.put(&format!(
-                "{PAD}let live = quad * 4u + {rows} < vec4<u32>(row_count);"
+                "{pad}let live = quad * 4u + {rows} < vec4<u32>(row_count);"
             ));
             arguments.push("live".to_string());
         }
@@ -202,17 +232,16 @@ impl Writer<'_> {
             true => "",
             false => "let r = ",
         };
-        self.put(&format!("{PAD}{open}four_rows("));
+        self.put(&format!("{pad}{open}four_rows("));
         for argument in arguments {
-            self.put(&format!("{PAD}    {argument},"));
+            self.put(&format!("{pad}    {argument},"));
         }
-        self.put(&format!("{PAD});"));
-        self.stores();
+        self.put(&format!("{pad});"));
+        self.stores(&pad);
     }
 
     /// The stores of four rows.
-    fn stores(&mut self) {
-        const PAD: &str = "                ";
+    fn stores(&mut self, pad: &str) {
         let stores = self.region.stores.clone();
         let mut first = 0;
         for (i, &id) in stores.iter().enumerate() {
@@ -221,14 +250,14 @@ impl Writer<'_> {
             let (own, own4) = (self.own(id, 1), self.own(id, 4));
             if self.ragged {
                 for (row, part) in PART.iter().enumerate() {
-                    self.put(&format!("{PAD}if (live.{part}) {{"));
+                    self.put(&format!("{pad}if (live.{part}) {{"));
                     for e in 0..size {
                         self.put(&format!(
-                            "{PAD}    rows_out[{place} + (quad * 4u + {row}u) * {size}u + {e}u{own}] = r[{}].{part};",
+                            "{pad}    rows_out[{place} + (quad * 4u + {row}u) * {size}u + {e}u{own}] = r[{}].{part};",
                             first + e
                         ));
                     }
-                    self.put(&format!("{PAD}}}"));
+                    self.put(&format!("{pad}}}"));
                 }
             } else {
                 for part in 0..size {
@@ -238,7 +267,7 @@ impl Writer<'_> {
                         items.push(format!("r[{}].{}", first + flat % size, PART[flat / size]));
                     }
                     self.put(&format!(
-                        "{PAD}rows_out[{place} / 4u + quad * {size}u + {part}u{own4}] = vec4<f32>({});",
+                        "{pad}rows_out[{place} / 4u + quad * {size}u + {part}u{own4}] = vec4<f32>({});",
                         items.join(", ")
                     ));
                 }
