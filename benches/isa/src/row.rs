@@ -71,7 +71,9 @@ impl Row {
                 shortest_turn,
                 multiply_add_share: works::is_product(&kernel.entry)
                     .then(|| counts.multiply_add as f64 / length as f64),
+                // A loop that reads nothing is not the one of the rows.
                 instructions_a_row: works::rows_a_turn(&kernel.entry)
+                    .filter(|_| counts.load > 0)
                     .map(|rows| shortest_turn as f64 / rows as f64),
                 overlap: Overlap::of(code, stores_count),
             }
@@ -146,6 +148,9 @@ mod tests {
         let rows = row("rows", LOOP).unwrap().hottest.unwrap();
         assert_eq!(rows.instructions_a_row, Some(2.0));
         assert_eq!(rows.multiply_add_share, None);
+        let text = LOOP.replace("buffer_load_b32", "v_mov_b32");
+        let rows = row("rows", &text).unwrap().hottest.unwrap();
+        assert_eq!(rows.instructions_a_row, None);
     }
 
     #[test]
