@@ -4,10 +4,6 @@ fn sigmoid(x: f32) -> f32 {
 }
 
 fn sigmoid4(x: vec4<f32>) -> vec4<f32> {
-    let magnitude = bitcast<vec4<u32>>(x) & vec4<u32>(ABS_MASK);
-    if (SHORTCUTS && all(magnitude <= vec4<u32>(0x41a00000u))) { // 20
-        return sigmoid_near_zero4(x);
-    }
     return sigmoid_4(x);
 }
 

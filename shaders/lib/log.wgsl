@@ -107,6 +107,14 @@ fn log1p_above_minus_one4(x: vec4<f32>) -> vec4<f32> {
     return select(y, x, above >= vec4<u32>(INF_BITS - 0x33000000u));
 }
 
+// The same for normal numbers up to 1: k is 1 from 1/2 on, and where log1p(x) rounds to x all
+// else that is added rounds away.
+fn log1p_of_unit4(x: vec4<f32>) -> vec4<f32> {
+    let upper = x >= vec4<f32>(0.5);
+    let f = select(x, rounded4(0.5 * x - 0.5), upper);
+    return log_kernel4(f, select(vec4<f32>(0.0), vec4<f32>(1.0), upper));
+}
+
 fn log1p_4(x: vec4<f32>) -> vec4<f32> {
     let bits = bitcast<vec4<u32>>(x);
     var result = bitcast<vec4<u32>>(log1p_above_minus_one4(x));
