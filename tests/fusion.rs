@@ -239,19 +239,37 @@ fn row_programs_of_wide_and_deep_networks() {
         ..own.clone()
     };
     let mut random = Random::new(91);
-    // Sums, and whether GPUs take them in one kernel too.
-    for (text, sums, everywhere) in [
-        ("Linear(4, 2), ReLU(), Linear(2, 1), Sigmoid()", 14, true),
-        ("Linear(8, 8), ReLU(), Linear(8, 1), Sigmoid()", 82, true),
+    // Sums, whether GPUs take them in one kernel too, and then four rows side by side.
+    for (text, sums, everywhere, four) in [
+        (
+            "Linear(4, 2), ReLU(), Linear(2, 1), Sigmoid()",
+            14,
+            true,
+            true,
+        ),
+        (
+            "Linear(4, 4), Sigmoid(), Linear(4, 1), Sigmoid()",
+            26,
+            true,
+            true,
+        ),
+        (
+            "Linear(8, 8), ReLU(), Linear(8, 1), Sigmoid()",
+            82,
+            true,
+            false,
+        ),
         (
             "Linear(8, 16), ReLU(), Linear(16, 1), Sigmoid()",
             162,
+            false,
             false,
         ),
         (
             "Linear(3, 4), Sigmoid(), Linear(4, 4), Sigmoid(), Linear(4, 2), Sigmoid()",
             47,
             true,
+            false,
         ),
     ] {
         let network = Network::parse(&format!("Sequential({text})")).unwrap();
@@ -279,6 +297,10 @@ fn row_programs_of_wide_and_deep_networks() {
                 let plan = Plan::with_target(&g, &wanted, target).unwrap();
                 let whole = plan.steps.len() == 1 && plan.kernels[0].label.starts_with("rows[");
                 assert_eq!(whole, everywhere || target.software, "{text}: {plan}");
+                if !target.software && whole {
+                    let found = plan.kernels[0].source.contains("fn four_rows(");
+                    assert_eq!(found, four, "{text}: {plan}");
+                }
                 let mut program = pollster::block_on(gpu().compile_plan(plan)).unwrap();
                 program.set_all(&feeds).unwrap();
                 let outputs = program.run().unwrap();

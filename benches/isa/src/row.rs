@@ -72,7 +72,7 @@ impl Row {
                 multiply_add_share: works::is_product(&kernel.entry)
                     .then(|| counts.multiply_add as f64 / length as f64),
                 // A loop that reads nothing is not the one of the rows.
-                instructions_a_row: works::rows_a_turn(&kernel.entry)
+                instructions_a_row: works::rows_a_turn(kernel)
                     .filter(|_| counts.load > 0)
                     .map(|rows| shortest_turn as f64 / rows as f64),
                 overlap: Overlap::of(code, stores_count),

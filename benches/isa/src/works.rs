@@ -109,8 +109,9 @@ pub fn is_product(entry: &str) -> bool {
 }
 
 /// Rows that a turn of a row program's loop computes; nothing for other kernels.
-pub fn rows_a_turn(entry: &str) -> Option<u64> {
-    (entry == "rows").then_some(4)
+pub fn rows_a_turn(kernel: &Kernel) -> Option<u64> {
+    let one_by_one = kernel.source.contains("\nfn row(");
+    (kernel.entry == "rows").then_some(if one_by_one { 1 } else { 4 })
 }
 
 /// The kernels of a WGSL file: one for each of its compute entry points. A text that is
@@ -157,7 +158,7 @@ mod tests {
         for want in all.iter().chain(&works) {
             assert!(problems.contains(&want), "{want}: {problems:?}");
         }
-        assert!(kernels.iter().any(|k| rows_a_turn(&k.entry).is_some()));
+        assert!(kernels.iter().any(|k| rows_a_turn(k) == Some(4)));
     }
 
     #[test]

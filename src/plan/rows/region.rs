@@ -7,6 +7,8 @@
 //! last row, so it comes after the program. What depends on none of this comes
 //! before it.
 
+use std::collections::HashMap;
+
 use crate::graph::{Graph, Kind, Lowering, MapCall, Meaning, NodeId, Precision, Target};
 use crate::ops::shader_lib::TARGET;
 use crate::plan::SLICE;
@@ -198,6 +200,44 @@ impl Region {
         };
         let sums: usize = self.sums.iter().map(|m| numel(m.node)).sum();
         self.body.iter().map(of).sum::<usize>() + 2 * sums
+    }
+}
+
+impl Region {
+    /// Registers that four rows side by side take at once, roughly: the leaves' elements,
+    /// also those read ahead, the values that are still needed, and the sums.
+    pub fn registers(&self, graph: &Graph) -> usize {
+        let numel = |id: NodeId| graph.shape(id).map_or(0, Shape::numel);
+        let four_rows = |id: NodeId| 4 * (numel(id) / self.rows.max(1)).max(1);
+        let values = self.body.iter().map(|m| (m, true));
+        let mut members: Vec<_> = values.chain(self.sums.iter().map(|m| (m, false))).collect();
+        members.sort_by_key(|(m, _)| m.node);
+        // A view is the value that it shows.
+        let mut shown: HashMap<NodeId, NodeId> = HashMap::new();
+        let mut needed_until: HashMap<NodeId, usize> = HashMap::new();
+        for (at, (m, _)) in members.iter().enumerate() {
+            let inputs = graph.node(m.node).map_or(&[][..], |node| &node.inputs);
+            for input in inputs {
+                let value = *shown.get(input).unwrap_or(input);
+                needed_until.insert(value, at);
+                if matches!(m.act, Act::View) {
+                    shown.insert(m.node, value);
+                }
+            }
+        }
+        for id in &self.stores {
+            needed_until.insert(*shown.get(id).unwrap_or(id), members.len());
+        }
+        let alive = |at: usize| -> usize {
+            let values = members[..=at].iter().filter(|(_, by_row)| *by_row);
+            let needed = |id: NodeId| needed_until.get(&id).is_some_and(|&until| until > at);
+            let still = values.filter(|(m, _)| needed(m.node));
+            still.map(|(m, _)| four_rows(m.node)).sum()
+        };
+        let most = (0..members.len()).map(alive).max().unwrap_or(0);
+        let leaves: usize = self.leaves.iter().map(|&id| four_rows(id)).sum();
+        let sums: usize = self.sums.iter().map(|m| numel(m.node)).sum();
+        most + 2 * leaves + sums
     }
 }
 

@@ -23,10 +23,12 @@ const FOUR: &str = include_str!("../../../shaders/rows/four.wgsl");
 const PRODUCTS: &str = include_str!("../../../shaders/rows/products.wgsl");
 const SUBGROUP: &str = include_str!("../../../shaders/rows/subgroup.wgsl");
 
-/// Work for one row (see [`Region::work`]) up to which four rows are carried side by
-/// side where registers are few (on a GPU) or stores make the text long. Other rows
-/// always are.
+/// Work for one row (see [`Region::work`]) up to which a driver in software carries four
+/// rows side by side where stores make the text long.
 const MOST_SIDE_BY_SIDE: usize = 300;
+/// Registers (see [`Region::registers`]) up to which a GPU does: RADV has no spill below 250
+/// of them (benches/isa), but half as many leave room for a second subgroup.
+const MOST_REGISTERS: usize = 128;
 
 /// Vectors of one quad up to which the next quad is read while this one is
 /// computed: more would not stay in registers.
@@ -95,8 +97,10 @@ pub(super) fn write(
 
 /// Whether so much is done for a row that rows are taken one by one.
 pub(super) fn is_long(graph: &Graph, region: &Region, software: bool) -> bool {
-    let any = software && region.stores.is_empty();
-    !any && region.work(graph) > MOST_SIDE_BY_SIDE
+    match software {
+        true => !region.stores.is_empty() && region.work(graph) > MOST_SIDE_BY_SIDE,
+        false => region.registers(graph) > MOST_REGISTERS,
+    }
 }
 
 /// Vectors that hold four rows of all leaves that are in buffers.
