@@ -404,3 +404,62 @@ fn shortcuts_change_no_value() {
         }
     }
 }
+
+/// An invocation on a GPU takes one quad, some, or none, in one workgroup or many, with a
+/// last quad that is full and one that is not. All numbers are small integers, so sums are
+/// exact, and a row that is left out or taken twice shows.
+#[test]
+fn row_programs_of_gpus_take_every_row_once() {
+    let network = "Sequential(Linear(4, 2, bias=False), ReLU(), Linear(2, 1, bias=False))";
+    let network = Network::parse(network).unwrap();
+    let mut random = Random::new(17);
+    // Whether there is a loop, and whether the workgroups are several.
+    for (batch, loops, several) in [
+        (1, false, false),
+        (512, false, false),
+        (515, true, false),
+        (2048, true, false),
+        (2052, false, true),
+        (66_001, false, true),
+        (262_144, false, true),
+        (262_148, true, true),
+        (600_003, true, true),
+    ] {
+        let work = Work {
+            network: network.clone(),
+            loss: Loss::parse("MSELoss(reduction='sum')").unwrap(),
+            batch,
+            replicas: 1,
+        };
+        let (g, wanted) = work.graph().unwrap();
+        let x: Vec<f32> = (0..4 * batch).map(|_| (random.bits() % 2) as f32).collect();
+        let one_off = |row: &[f32]| {
+            let off = random.bits() % 4 == 0;
+            row.iter().sum::<f32>() + if off { 1.0 } else { 0.0 }
+        };
+        let y: Vec<f32> = x.chunks(4).map(one_off).collect();
+        let first = vec![1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0];
+        let feeds = Feeds::from([
+            ("input".into(), Tensor::new(&[batch, 4], x).unwrap()),
+            ("target".into(), Tensor::new(&[batch, 1], y).unwrap()),
+            ("0.weight".into(), Tensor::new(&[2, 4], first).unwrap()),
+            (
+                "2.weight".into(),
+                Tensor::new(&[1, 2], vec![1.0, 1.0]).unwrap(),
+            ),
+        ]);
+        let plan = Plan::with_target(&g, &wanted, &Target::default()).unwrap();
+        let text = &plan.kernels[0].source;
+        assert_eq!(text.contains("quad += LANES;"), loops, "{batch}: {text}");
+        assert_eq!(plan.steps.len() > 1, several, "{batch}: {plan}");
+        let mut program = pollster::block_on(gpu().compile_plan(plan)).unwrap();
+        program.set_all(&feeds).unwrap();
+        let outputs = program.run().unwrap();
+        let reference = cpu::evaluate(&g, &feeds, &wanted).unwrap();
+        for &id in &wanted {
+            let exact = reference.rounded(id).unwrap();
+            assert_eq!(outputs.get(id).unwrap(), &exact, "{batch} rows");
+        }
+        assert!(batch < 64 || outputs.get(wanted[0]).unwrap().data()[0] > 0.0);
+    }
+}

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use common::{Random, gpu};
 use ndarray::{ArrayD, IxDyn};
 use wgrad::check::{difference, steps};
+use wgrad::graph::Target;
 use wgrad::plan::{Plan, PlanOptions};
 use wgrad::run::cpu;
 use wgrad::{Feeds, Graph, NodeId, Tensor, gradient};
@@ -139,16 +140,24 @@ fn values_and_gradients_of_random_graphs() {
             workgroup: seed % 4 != 3,
             ..PlanOptions::default()
         };
-        let plan = Plan::with_options(&g, &nodes, gpu().target(), &options).unwrap();
-        let mut program = pollster::block_on(gpu().compile_plan(plan)).unwrap();
-        program.set_all(&feeds).unwrap();
-        let outputs = program.run().unwrap();
-        let values: BTreeMap<_, _> = nodes
-            .iter()
-            .map(|&id| (id, outputs.get(id).unwrap().clone()))
-            .collect();
-        for c in steps::verify(&g, &feeds, &values).unwrap().values() {
-            assert!(c.passed(), "graph {seed}: {c:#?}\n{g}");
+        // With the kernels for this device, and every third with those that a GPU gets.
+        let hardware = Target {
+            software: false,
+            ..gpu().target().clone()
+        };
+        let targets = [gpu().target(), &hardware];
+        for target in &targets[..if seed % 3 == 0 { 2 } else { 1 }] {
+            let plan = Plan::with_options(&g, &nodes, target, &options).unwrap();
+            let mut program = pollster::block_on(gpu().compile_plan(plan)).unwrap();
+            program.set_all(&feeds).unwrap();
+            let outputs = program.run().unwrap();
+            let values: BTreeMap<_, _> = nodes
+                .iter()
+                .map(|&id| (id, outputs.get(id).unwrap().clone()))
+                .collect();
+            for c in steps::verify(&g, &feeds, &values).unwrap().values() {
+                assert!(c.passed(), "graph {seed}: {c:#?}\n{g}");
+            }
         }
 
         let given: BTreeMap<_, _> = feeds.iter().map(|(k, v)| (k.clone(), wide(v))).collect();
