@@ -436,8 +436,8 @@ fn row_programs_of_gpus_take_every_row_once() {
         let (g, wanted) = work.graph().unwrap();
         let x: Vec<f32> = (0..4 * batch).map(|_| (random.bits() % 2) as f32).collect();
         let one_off = |row: &[f32]| {
-            let off = random.bits() % 4 == 0;
-            row.iter().sum::<f32>() + if off { 1.0 } else { 0.0 }
+            let off = f32::from(u8::from(random.bits().is_multiple_of(4)));
+            row.iter().sum::<f32>() + off
         };
         let y: Vec<f32> = x.chunks(4).map(one_off).collect();
         let first = vec![1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0];
