@@ -424,8 +424,6 @@ fn row_programs_of_gpus_take_every_row_once() {
         (262_144, false, true),
         (262_148, true, true),
         (600_003, true, true),
-        // Two blocks of quads each.
-        (4_300_003, true, true),
     ] {
         let work = Work {
             network: network.clone(),
