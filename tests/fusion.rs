@@ -315,7 +315,7 @@ fn row_programs_of_wide_and_deep_networks() {
 }
 
 /// A GPU's row programs ask first whether four numbers are ordinary, and then leave out
-/// what others need. Every 4,099th float as a logit and as a probability, next to
+/// what others need. Floats of all kinds as logits and as probabilities, next to
 /// neighbours (four ordinary ones) and to strangers, of classes and targets between.
 #[test]
 fn shortcuts_change_no_value() {
@@ -323,7 +323,7 @@ fn shortcuts_change_no_value() {
     let float = |i: usize| f32::from_bits((i as u32).wrapping_mul(4099));
     let logits: Vec<f32> = (0..ROWS)
         .map(|i| match i % 32 {
-            // All are ordinary in three eighths of the quads, one or all are not in others.
+            // In three eighths of the quads all are ordinary, or all but next to the limit.
             0..12 => (i / 32) as f32 * (180.0 / 32768.0) - 90.0 + (i % 4) as f32 * 0.1,
             _ => float(i * 0x1234 + i / 64),
         })

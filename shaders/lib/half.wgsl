@@ -15,7 +15,7 @@ fn to_half4(v: vec4<f32>) -> vec4<f32> {
     let power = max(size & vec4<u32>(0x7f800000u), vec4<u32>(0x38800000u));
     let far = bitcast<vec4<f32>>(power + vec4<u32>(13u << 23u));
     // So this sum is rounded as v must be, and the difference is exact. The maximum changes
-    // nothing; it keeps a compiler from putting both together (float.wgsl, `rounded`).
+    // nothing; it keeps a compiler from putting both together (target.wgsl, `rounded4`).
     let sum = max(bitcast<vec4<f32>>(size) + far, vec4<f32>(-1e30));
     let near = bitcast<vec4<u32>>(sum - far);
     // From 65520 on it is infinity, and NaN stays what it is.

@@ -26,67 +26,54 @@ fn reciprocal_of_one_plus4(e: vec4<f32>) -> vec4<f32> {
 }
 
 // Whether all are at most 87 in size: exp(-87) is still a normal number.
-fn near_zero4(x: vec4<f32>) -> bool {
+fn ordinary4(x: vec4<f32>) -> bool {
     return all((bitcast<vec4<u32>>(x) & vec4<u32>(ABS_MASK)) <= vec4<u32>(0x42ae0000u));
 }
 
 // exp(-|x|) of those. It stands before the question, so that a compiler takes it once for a loss
 // and its derivative.
-fn exp_near_zero4(x: vec4<f32>) -> vec4<f32> {
+fn exp_of_ordinary4(x: vec4<f32>) -> vec4<f32> {
     return bitcast<vec4<f32>>(exp_normal_bits4(-abs(x)));
 }
 
-// exp(-|x|) and 1 / (1 + exp(-|x|)), of which s(x) and s(-x) are made. No overflow; a NaN is
-// seen to at the end.
-struct SigmoidParts4 {
-    e_bits: vec4<u32>,
-    reciprocal: vec4<f32>,
+// exp(-|x|) as bits, of any number but NaN: no overflow.
+fn exp_neg_abs_bits4(x: vec4<f32>) -> vec4<u32> {
+    return exp_bits4(max(-abs(x), vec4<f32>(-104.0)));
 }
 
-fn sigmoid_parts4(x: vec4<f32>) -> SigmoidParts4 {
-    let e_bits = exp_bits4(max(-abs(x), vec4<f32>(-104.0)));
-    return SigmoidParts4(e_bits, reciprocal_of_one_plus4(bitcast<vec4<f32>>(e_bits)));
-}
-
-fn sigmoid_of_parts4(x: vec4<f32>, parts: SigmoidParts4) -> vec4<f32> {
-    let e = bitcast<vec4<f32>>(parts.e_bits);
+// s(x) of any number, from exp(-|x|) and 1 / (1 + exp(-|x|)).
+fn sigmoid_from4(x: vec4<f32>, e_bits: vec4<u32>, reciprocal: vec4<f32>) -> vec4<f32> {
+    let e = bitcast<vec4<f32>>(e_bits);
     let bits = bitcast<vec4<u32>>(x);
     let negative = bits >= vec4<u32>(SIGN_BIT);
-    var result = bitcast<vec4<u32>>(select(vec4<f32>(1.0), e, negative) * parts.reciprocal);
+    var result = bitcast<vec4<u32>>(select(vec4<f32>(1.0), e, negative) * reciprocal);
     // Below 2^-30 the quotient is e itself; kept as bits, since arithmetic may flush a subnormal.
-    result = select(result, parts.e_bits, negative & (parts.e_bits < vec4<u32>(0x30800000u)));
+    result = select(result, e_bits, negative & (e_bits < vec4<u32>(0x30800000u)));
     result = select(result, bits, is_nan4(x));
     return bitcast<vec4<f32>>(result);
 }
 
-// s(x) and s(-x) of numbers near zero.
+// s(x) and s(-x).
 struct Sigmoids4 {
     plus: vec4<f32>,
     minus: vec4<f32>,
 }
 
-fn sigmoids_near_zero4(x: vec4<f32>, e: vec4<f32>) -> Sigmoids4 {
-    let reciprocal = reciprocal_of_one_plus4(e);
-    let small = e * reciprocal;
-    let negative = bitcast<vec4<u32>>(x) >= vec4<u32>(SIGN_BIT);
-    return Sigmoids4(select(reciprocal, small, negative), select(small, reciprocal, negative));
-}
-
 fn sigmoids4(x: vec4<f32>) -> Sigmoids4 {
-    let e = exp_near_zero4(x);
-    if (SHORTCUTS && near_zero4(x)) {
-        return sigmoids_near_zero4(x, e);
+    let e = exp_of_ordinary4(x);
+    if (SHORTCUTS && ordinary4(x)) {
+        let large = reciprocal_of_one_plus4(e);
+        let small = e * large;
+        let negative = bitcast<vec4<u32>>(x) >= vec4<u32>(SIGN_BIT);
+        return Sigmoids4(select(large, small, negative), select(small, large, negative));
     }
-    let parts = sigmoid_parts4(x);
-    return Sigmoids4(sigmoid_of_parts4(x, parts), sigmoid_of_parts4(-x, parts));
+    let e_bits = exp_neg_abs_bits4(x);
+    let reciprocal = reciprocal_of_one_plus4(bitcast<vec4<f32>>(e_bits));
+    return Sigmoids4(sigmoid_from4(x, e_bits, reciprocal), sigmoid_from4(-x, e_bits, reciprocal));
 }
 
 fn sigmoid_4(x: vec4<f32>) -> vec4<f32> {
-    let e = exp_near_zero4(x);
-    if (SHORTCUTS && near_zero4(x)) {
-        return sigmoids_near_zero4(x, e).plus;
-    }
-    return sigmoid_of_parts4(x, sigmoid_parts4(x));
+    return sigmoids4(x).plus;
 }
 
 fn sigmoid_f32(x: f32) -> f32 {
@@ -96,11 +83,11 @@ fn sigmoid_f32(x: f32) -> f32 {
 // log(1 + exp(-|x|)): the part of softplus(x) = max(x, 0) + log(1 + exp(-|x|)), and of the binary
 // cross-entropy of logits, that must not be computed by its formula.
 fn softplus_neg_abs4(x: vec4<f32>) -> vec4<f32> {
-    let e = exp_near_zero4(x);
-    if (SHORTCUTS && near_zero4(x)) {
+    let e = exp_of_ordinary4(x);
+    if (SHORTCUTS && ordinary4(x)) {
         return log1p_of_unit4(e);
     }
-    let e_bits = exp_bits4(max(-abs(x), vec4<f32>(-104.0)));
+    let e_bits = exp_neg_abs_bits4(x);
     let y = log1p_of_unit4(bitcast<vec4<f32>>(e_bits));
     // Below 2^-25 log1p(e) rounds to e, which may be subnormal.
     let result = select(bitcast<vec4<u32>>(y), e_bits, e_bits < vec4<u32>(0x33000000u));

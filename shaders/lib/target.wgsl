@@ -10,10 +10,6 @@ const SHORTCUTS: bool = false;
 // `x` and loses whatever such a step was written for. No rule of algebra carries a sum through a
 // minimum of its bits, so this is a fence; all that it changes is one NaN, into another. With it,
 // devices that do not fuse multiply and add agree bit for bit.
-fn rounded(v: f32) -> f32 {
-    return bitcast<f32>(min(bitcast<u32>(v), 0xfffffffeu));
-}
-
 fn rounded4(v: vec4<f32>) -> vec4<f32> {
     return bitcast<vec4<f32>>(min(bitcast<vec4<u32>>(v), vec4<u32>(0xfffffffeu)));
 }

@@ -7,10 +7,6 @@ const SHORTCUTS: bool = true;
 // be taken out of a sum, so `(1 + x) * one - 1` stays as it is. A GPU multiplies twice as fast as
 // it compares, and makes one step of the product and a sum after it, which rounds as before, since
 // a product with 1 has nothing to round.
-fn rounded(v: f32) -> f32 {
-    return v * params.one;
-}
-
 fn rounded4(v: vec4<f32>) -> vec4<f32> {
     return v * params.one;
 }

@@ -3,10 +3,10 @@
 
 /// Bitwise tests for NaN and infinity, and both as values.
 pub const FLOAT: &str = include_str!("../../shaders/lib/float.wgsl");
-/// `rounded`, and whether shortcuts are worth their tests, as suits every target.
+/// `rounded4`, and whether shortcuts are worth their tests, as suits every target.
 pub const TARGET: &str = include_str!("../../shaders/lib/target.wgsl");
 /// The same as suits a GPU: to be put in the place of [`TARGET`], in a kernel that has
-/// `params.one`.
+/// `params.one` and `params.unit`.
 pub const TARGET_GPU: &str = include_str!("../../shaders/lib/target_gpu.wgsl");
 /// `exp_f32`; needs [`FLOAT`] and [`TARGET`].
 pub const EXP: &str = include_str!("../../shaders/lib/exp.wgsl");

@@ -2,6 +2,7 @@
 //! blocks at the beginning of a line, an instruction on each indented line, its bytes
 //! behind a semicolon.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -83,18 +84,7 @@ impl Listing {
     /// them, one is.
     pub fn shortest_turn(&self, range: &Range<usize>) -> usize {
         // For each place, from the last: the loads and instructions that are left.
-        type Left = Option<(usize, usize)>;
-        let better = |a: Left, b: Left| match (a, b) {
-            (Some((loads, length)), Some(other)) => {
-                let fewer = std::cmp::Reverse;
-                match (loads, fewer(length)) >= (other.0, fewer(other.1)) {
-                    true => a,
-                    false => b,
-                }
-            }
-            (a, b) => a.or(b),
-        };
-        let mut left: Vec<Left> = vec![None; range.end + 1];
+        let mut left: Vec<Option<(usize, usize)>> = vec![None; range.end + 1];
         let loops = self.loops();
         // The first branch of a loop, to what is behind it.
         let leaves_at_once = |at: usize, to: usize| {
@@ -121,7 +111,9 @@ impl Listing {
                 false => None,
             };
             let load = usize::from(instruction.kind == Kind::Load);
-            left[at] = better(ahead, next).map(|(loads, length)| (loads + load, length + 1));
+            let ways = [ahead, next].into_iter().flatten();
+            let best = ways.max_by_key(|&(loads, length)| (loads, Reverse(length)));
+            left[at] = best.map(|(loads, length)| (loads + load, length + 1));
         }
         left[range.start].map_or(range.len(), |(_, length)| length)
     }

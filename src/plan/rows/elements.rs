@@ -12,13 +12,13 @@ use crate::shape::Shape;
 /// The components of a vector.
 pub(super) const PART: [&str; 4] = ["x", "y", "z", "w"];
 
-/// What the elements of each value are called.
 /// What a row adds to a sum.
 pub(super) enum Term {
     Value(String),
     Product(String, String),
 }
 
+/// What the elements of each value are called.
 pub(super) struct Elements<'g> {
     graph: &'g Graph,
     /// Whether the elements of values by row are those of four rows.

@@ -146,15 +146,8 @@ impl RowProgram {
         let schedule = Schedule::new(region.rows, count, target);
         let ragged = !region.rows.is_multiple_of(schedule::ROWS);
         let images = images(graph, region, target, replicas);
-        let lanes = schedule.lanes;
         let forms = [ragged, target.software];
-        let walk = text::Walk {
-            lanes,
-            block: schedule.block,
-            blocks: schedule.blocks,
-            replicas,
-        };
-        let text = text::write(graph, region, walk, forms, shared, &images);
+        let text = text::write(graph, region, &schedule, forms, shared, &images, replicas);
 
         let mut place = Vec::with_capacity(count);
         let mut divisor = Vec::with_capacity(count);
@@ -179,18 +172,18 @@ impl RowProgram {
         }
 
         let only = schedule.workgroups == 1;
-        let head = [
-            region.rows,
-            schedule.quads,
-            schedule.blocks,
-            usize::from(only),
+        // `one` and `unit`, of which only GPUs make use.
+        let one = 1.0_f32.to_bits();
+        let mut params = vec![
+            region.rows as u32,
+            schedule.quads as u32,
+            schedule.blocks as u32,
+            u32::from(only),
             0,
-            // `one` and `unit`, of which only GPUs make use.
-            1.0_f32.to_bits() as usize,
-            1.0_f32.to_bits() as usize,
+            one,
+            one,
             0,
         ];
-        let mut params: Vec<u32> = head.iter().map(|&w| w as u32).collect();
         params.extend(&tables);
         let pad = |words: &mut Vec<u32>| words.resize(words.len().next_multiple_of(4), 0);
         params.extend(text.constants.iter().map(|c| c.to_bits()));

@@ -201,9 +201,7 @@ impl Region {
         let sums: usize = self.sums.iter().map(|m| numel(m.node)).sum();
         self.body.iter().map(of).sum::<usize>() + 2 * sums
     }
-}
 
-impl Region {
     /// Registers that four rows side by side take at once, roughly: the leaves' elements,
     /// also those read ahead, the values that are still needed, and the sums.
     pub fn registers(&self, graph: &Graph) -> usize {

@@ -7,12 +7,11 @@
 //! which waits for another. A long body takes its rows one by one (`row`).
 
 mod entry;
+mod row;
 
-use std::collections::HashMap;
-
-use super::elements::{Elements, PART, Term};
+use super::elements::{Elements, PART};
 use super::region::{Act, MOST_SUMS, Member, Region};
-use super::schedule::Lanes;
+use super::schedule::Schedule;
 use crate::graph::{Graph, NodeId, image};
 use crate::ops::shader_lib::{DIVIDE, GRID, TARGET, TARGET_GPU};
 use crate::plan::fence::{fence, fence4};
@@ -26,8 +25,8 @@ const SUBGROUP: &str = include_str!("../../../shaders/rows/subgroup.wgsl");
 /// Work for one row (see [`Region::work`]) up to which a driver in software carries four
 /// rows side by side where stores make the text long.
 const MOST_SIDE_BY_SIDE: usize = 300;
-/// Registers (see [`Region::registers`]) up to which a GPU does: RADV has no spill below 250
-/// of them (benches/isa), but half as many leave room for a second subgroup.
+/// Registers (see [`Region::registers`]) up to which a GPU does. (RADV spills at 254 of them
+/// and not at 143, by benches/isa; fewer leave room for more subgroups.)
 const MOST_REGISTERS: usize = 128;
 
 /// Vectors of one quad up to which the next quad is read while this one is
@@ -50,28 +49,18 @@ pub struct SharedAt {
     pub each: usize,
 }
 
-/// Which rows an invocation takes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Walk {
-    pub lanes: Lanes,
-    /// Quads whose terms are added in a row.
-    pub block: usize,
-    /// Such blocks.
-    pub blocks: usize,
-    /// Networks, of which each has one workgroup if they are several.
-    pub replicas: usize,
-}
-
 /// Writes the kernel of `region`. `ragged` says that the last four rows are not all
 /// there, `software` that a driver in software compiles it; `shared` says where each
-/// shared value is found, `images` which leaves are read as images.
+/// shared value is found, `images` which leaves are read as images. Of several `replicas`
+/// each has one workgroup.
 pub(super) fn write(
     graph: &Graph,
     region: &Region,
-    walk: Walk,
+    schedule: &Schedule,
     [ragged, software]: [bool; 2],
     shared: &[SharedAt],
     images: &[usize],
+    replicas: usize,
 ) -> Text {
     let single = is_long(graph, region, software);
     let mut writer = Writer {
@@ -79,12 +68,13 @@ pub(super) fn write(
         ragged: ragged && !single,
         single,
         software,
-        walk,
+        schedule: *schedule,
         ahead: !single
-            && walk.block * walk.blocks > 1
+            && schedule.block * schedule.blocks > 1
             && (1..=MOST_AHEAD).contains(&vectors(graph, region, images)),
         shared,
         images,
+        replicas,
         elements: Elements::new(graph, !single),
         text: String::new(),
     };
@@ -117,12 +107,14 @@ struct Writer<'g> {
     /// Rows are loaded one by one.
     single: bool,
     software: bool,
-    walk: Walk,
+    schedule: Schedule,
     /// The next quad is read while this one is computed.
     ahead: bool,
     shared: &'g [SharedAt],
     /// The leaves that are read as images.
     images: &'g [usize],
+    /// Networks, a workgroup each.
+    replicas: usize,
     elements: Elements<'g>,
     text: String,
 }
@@ -199,7 +191,10 @@ impl<'g> Writer<'g> {
         self.put(&format!(
             "// {ops} ops on every row of the batch, forward and backward."
         ));
-        self.put(&format!("const LANES: u32 = {}u;", self.walk.lanes.count));
+        self.put(&format!(
+            "const LANES: u32 = {}u;",
+            self.schedule.lanes.count
+        ));
         self.put(&format!("const SUMS: u32 = {}u;", sums.max(1)));
         self.put("");
         self.put("struct Params {");
@@ -224,7 +219,7 @@ impl<'g> Writer<'g> {
         let fours = MOST_SUMS / 4;
         self.put(&format!("    place: array<vec4<u32>, {fours}>,"));
         self.put(&format!("    divisor: array<vec4<f32>, {fours}>,"));
-        if self.walk.replicas > 1 {
+        if self.replicas > 1 {
             self.put("    // From a sum of one replica to that of the next.");
             self.put(&format!("    each: array<vec4<u32>, {fours}>,"));
         }
@@ -264,7 +259,7 @@ impl<'g> Writer<'g> {
         self.put("// The sums over the workgroup.");
         self.put("var<private> whole: array<f32, SUMS>;");
         self.put("");
-        if self.walk.lanes.subgroup {
+        if self.schedule.lanes.subgroup {
             self.text.push_str(SUBGROUP);
             self.put("");
             self.put("fn sum_lanes(lane: u32) {");
@@ -367,7 +362,7 @@ impl<'g> Writer<'g> {
             self.functions_of_four();
         }
         self.put("");
-        if self.walk.blocks > 1 {
+        if self.schedule.blocks > 1 {
             self.put(
                 "// The sums of this invocation's rows: of the block at hand, and of all blocks.",
             );
@@ -376,7 +371,7 @@ impl<'g> Writer<'g> {
             self.put("// The sums of this invocation's rows.");
         }
         self.put("var<private> total: array<f32, SUMS>;");
-        if self.walk.replicas > 1 {
+        if self.replicas > 1 {
             self.put("// The network of this workgroup.");
             self.put("var<private> replica: u32;");
         }
@@ -480,141 +475,5 @@ impl<'g> Writer<'g> {
         self.put(&format!("var<private> s{index}: array<f32, {numel}>;"));
         let names = (0..numel).map(|e| format!("s{index}[{e}]")).collect();
         self.elements.shared.insert(m.node, names);
-    }
-
-    fn row_function(&mut self) {
-        let region = self.region;
-        let of = self.element();
-        let mut parameters = Vec::new();
-        for (i, &leaf) in region.leaves.iter().enumerate() {
-            let names: Vec<_> = (0..self.row_size(leaf))
-                .map(|e| format!("x{i}_{e}"))
-                .collect();
-            parameters.extend(names.iter().map(|name| format!("{name}: {of}")));
-            self.elements.rows.insert(leaf, names);
-        }
-        if self.ragged {
-            parameters.push("live: vec4<bool>".to_string());
-        }
-        if self.ahead {
-            parameters.push("next: u32".to_string());
-        }
-        let results: usize = region.stores.iter().map(|&id| self.row_size(id)).sum();
-        let gives = match results {
-            0 => String::new(),
-            n => format!(" -> array<{of}, {n}>"),
-        };
-        let (rows, name) = match self.single {
-            true => ("One row", "row"),
-            false => ("Four rows", "four_rows"),
-        };
-        self.put(&format!(
-            "// {rows}: every value, every cotangent, and what it adds to the sums."
-        ));
-        self.put(&format!("fn {name}({}){gives} {{", parameters.join(", ")));
-        let mut sum = 0;
-        // Sums as soon as their terms are there: few values stay alive.
-        let mut members: Vec<(&Member, bool)> = region.body.iter().map(|m| (m, false)).collect();
-        members.extend(region.sums.iter().map(|m| (m, true)));
-        members.sort_by_key(|(m, _)| m.node);
-        let mut place: HashMap<NodeId, usize> = HashMap::new();
-        for m in &region.sums {
-            place.insert(m.node, sum);
-            sum += self.shape(m.node).numel();
-        }
-        // Loads for the next quad, spread over the members.
-        let mut loads = match self.ahead {
-            true => self.loads_ahead("next"),
-            false => Vec::new(),
-        };
-        loads.reverse();
-        let every = (members.len() / (loads.len() + 1)).max(1);
-        for (i, (m, is_sum)) in members.into_iter().enumerate() {
-            if i % every == every - 1
-                && let Some((name, load)) = loads.pop()
-            {
-                self.put(&format!("    next_{name} = {load};"));
-            }
-            self.comment(m);
-            if is_sum {
-                self.sum(m, place[&m.node]);
-            } else {
-                self.value(m);
-            }
-        }
-        for (name, load) in loads.into_iter().rev() {
-            self.put(&format!("    next_{name} = {load};"));
-        }
-        if results > 0 {
-            let all: Vec<_> = region
-                .stores
-                .iter()
-                .flat_map(|id| self.elements.rows[id].clone())
-                .collect();
-            self.put(&format!(
-                "    return array<{of}, {results}>({});",
-                all.join(", ")
-            ));
-        }
-        self.put("}");
-        self.put("");
-    }
-
-    /// The rule with the labels put in.
-    fn comment(&mut self, m: &Member) {
-        let node = self.elements.node(m.node);
-        let inputs = node.inputs.iter().map(|&i| self.elements.node(i));
-        let rule = wgsl::rule(node, inputs);
-        self.put(&format!("    // {rule}"));
-    }
-
-    /// A value by row: one `let` an element, none for a view.
-    fn value(&mut self, m: &Member) {
-        let mut names = Vec::with_capacity(self.row_size(m.node));
-        // Where nothing is rounded there is nothing to keep apart.
-        let exact = matches!(&m.act, Act::Map(call) if call.exact);
-        for e in 0..self.row_size(m.node) {
-            let value = self.elements.of_row(m, e);
-            if matches!(m.act, Act::View) {
-                names.push(value);
-                continue;
-            }
-            let name = format!("v{}_{e}", m.node.index());
-            let value = match (exact, self.single) {
-                (true, _) => value,
-                (false, true) => format!("kept({value})"),
-                (false, false) => format!("kept4({value})"),
-            };
-            self.put(&format!("    let {name} = {value};"));
-            names.push(name);
-        }
-        self.elements.rows.insert(m.node, names);
-    }
-
-    /// What a row adds to a sum over the batch.
-    fn sum(&mut self, m: &Member, place: usize) {
-        for e in 0..self.shape(m.node).numel() {
-            let of = if self.walk.blocks > 1 {
-                "block"
-            } else {
-                "total"
-            };
-            let sum = format!("{of}[{}]", place + e);
-            let mut term = match self.elements.summed(m, e) {
-                Term::Product(a, b) if self.adds_products() => {
-                    self.put(&format!("    {sum} = with_products({sum}, {a}, {b});"));
-                    continue;
-                }
-                Term::Product(a, b) => format!("{a} * {b}"),
-                Term::Value(term) => term,
-            };
-            if self.ragged {
-                term = format!("select(vec4<f32>(), {term}, live)");
-            }
-            if !self.single {
-                term = format!("added({term})");
-            }
-            self.put(&format!("    {sum} += {term};"));
-        }
     }
 }

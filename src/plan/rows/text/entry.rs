@@ -1,9 +1,10 @@
 //! The entry point of a row program: which rows an invocation takes, what is loaded
 //! and stored for them, and where the sums go.
 
-use super::{Walk, Writer};
+use super::Writer;
 use crate::graph::{Kind, NodeId};
 use crate::plan::rows::elements::PART;
+use crate::plan::rows::schedule::Schedule;
 use crate::plan::stride;
 
 impl Writer<'_> {
@@ -16,9 +17,9 @@ impl Writer<'_> {
         self.put("    @builtin(num_workgroups) count: vec3<u32>,");
         self.put("    @builtin(local_invocation_index) lane: u32,");
         self.put(") {");
-        if self.walk.replicas > 1 {
+        if self.replicas > 1 {
             self.put("    replica = workgroup_index(wid, count);");
-            self.put(&format!("    if (replica >= {}u) {{", self.walk.replicas));
+            self.put(&format!("    if (replica >= {}u) {{", self.replicas));
             self.put("        return;");
             self.put("    }");
             self.put("    let group = 0u;");
@@ -30,7 +31,7 @@ impl Writer<'_> {
         if !region.sums.is_empty() {
             self.put("    sum_lanes(lane);");
             self.put("    if (lane == 0u && params.only == 1u) {");
-            let own = match self.walk.replicas {
+            let own = match self.replicas {
                 1 => "",
                 _ => " + params.each[{s} / 4u][{s} % 4u] * replica",
             };
@@ -47,25 +48,24 @@ impl Writer<'_> {
 
     /// The quads of an invocation: one, some in a loop, or blocks of them.
     fn walk(&mut self) {
-        let Walk { block, blocks, .. } = self.walk;
-        if block * blocks == 1 {
-            self.put("    let quads = params.quads;");
-            if self.ragged || self.single {
-                self.put("    let row_count = params.rows;");
-            }
+        let Schedule { block, blocks, .. } = self.schedule;
+        let loops = block * blocks > 1;
+        if loops {
+            self.put(
+                "    // Read before any loop: within one, drivers in software fetch a uniform lane by",
+            );
+            self.put("    // lane.");
+        }
+        self.put("    let quads = params.quads;");
+        if self.ragged || self.single {
+            self.put("    let row_count = params.rows;");
+        }
+        if !loops {
             self.put("    let quad = group * LANES + lane;");
             self.put("    if (quad < quads) {");
             self.quad(2);
             self.put("    }");
             return;
-        }
-        self.put(
-            "    // Read before any loop: within one, drivers in software fetch a uniform lane by",
-        );
-        self.put("    // lane.");
-        self.put("    let quads = params.quads;");
-        if self.ragged || self.single {
-            self.put("    let row_count = params.rows;");
         }
         let each = match blocks {
             1 => format!("{block}u"),
@@ -103,7 +103,7 @@ impl Writer<'_> {
     /// The quads of a block.
     fn quads(&mut self, indent: usize) {
         let pad = "    ".repeat(indent);
-        let last = self.walk.block;
+        let last = self.schedule.block;
         self.put(&format!("{pad}var i = 0u;"));
         self.put(&format!("{pad}loop {{"));
         self.put(&format!("{pad}    if (quad < quads) {{"));
@@ -121,7 +121,7 @@ impl Writer<'_> {
     /// ` + 16u * replica`, in elements or in blocks of four.
     fn own(&self, id: NodeId, unit: usize) -> String {
         let constant = matches!(self.elements.node(id).kind, Kind::Constant(_));
-        if self.walk.replicas == 1 || constant {
+        if self.replicas == 1 || constant {
             return String::new();
         }
         let each = stride(self.shape(id).numel()) / unit;
